@@ -18,26 +18,27 @@ from sif.config import CFConfig
 from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer
 from sif.data.interactions import Interactions, Split
-from sif.errors import ConfigError
+from sif.errors import ConfigError, DivergedError
 from sif.evaluation.cold_start import ColdStartRule
 from sif.evaluation.cold_start_choice import ColdStartChoice
 from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, evaluate, evaluate_on, pair_matrix
 from sif.evaluation.scorers import FixedHistories, HistoryScorer
 from sif.problems.base import Problem, Progress, Session, State, Trained, quiet
-from sif.problems.closed_sample import ClosedSample
+from sif.problems.closed_sample import SCORES, WITHOUT, ClosedSample
 from sif.problems.halving import Halving
 from sif.problems.interactions import CLOSED_STAGE, InteractionProblem
 from sif.problems.plan import OwnCost
 from sif.problems.refit import SolvedRefit
 from sif.spaces.closed.clicks import Clicks
 from sif.spaces.closed.design import FAMILIES, OPEN, closed_design, genotype_of, notation
+from sif.spaces.closed.family import Family
 from sif.spaces.closed.filters import GraphFilter
 from sif.spaces.closed.network import ClosedNetwork
 from sif.spaces.linear.inputs import solved_items
 from sif.spaces.linear.sequences import Sequences
 from sif.tracking import Tracker
 from sif.training.loop import Metrics, TrainResult
-from sif.utils.device import Runtime, torch_threads
+from sif.utils.device import Runtime, fits_into_memory, torch_threads
 from sif.utils.random import derive_seed
 
 CLOSED = CLOSED_STAGE
@@ -46,6 +47,8 @@ JUDGMENTS = 150
 """Of a search, about."""
 SMALL = 2_500
 """Items up to which one thread is as fast: more wait for each other as long as they compute."""
+MATRICES = 5
+"""Of items by the rank of a spectrum: its vectors, both sides of a model, and on the way."""
 FIT = "fit_seconds"
 """Entry of the last judgment: seconds of the fit that stands."""
 
@@ -116,6 +119,7 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
         """A model whose weights are not computed yet."""
         return ClosedNetwork(design, self.train_part.sizes[1])
 
+    @fits_into_memory("closed forms", WITHOUT)
     def train(
         self, design: Genotype, tracker: Tracker, checkpointer: Checkpointer,
         on_epoch: Progress = quiet,
@@ -129,7 +133,7 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
             on_epoch: Called with the number of judgments and the best merit.
 
         Raises:
-            DivergedError: No candidate can be fitted.
+            DivergedError: No candidate can be fitted, or memory was too small.
         """
         begin, history = time.perf_counter(), list[dict[str, float]]()
         saved = checkpointer.restore() or {"told": {}, "seconds": 0.0}
@@ -155,7 +159,7 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
                 search = Halving(
                     sample.judge, families, self._seed, out_of_time, dict(saved["told"]), hear
                 )
-                design = genotype_of(search.run())
+                design = genotype_of(_best(search, sample))
                 del sample, search  # before the fit on all, beside which there is no room for them
         started = time.perf_counter()
         network = self.fitted(design, {})
@@ -191,6 +195,7 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
         """The family and the constants that validation chose."""
         return trained.network.genotype
 
+    @fits_into_memory("closed forms", WITHOUT)
     def fitted(self, design: Genotype, numbers: Mapping[str, float]) -> ClosedNetwork:
         """A model of chosen constants.
 
@@ -199,7 +204,7 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
             numbers: Of a first fit, which has no others.
 
         Raises:
-            DivergedError: They allow no solution.
+            DivergedError: They allow no solution, or memory was too small.
         """
         with torch_threads(self._threads):
             clicks = Clicks(pair_matrix(self.train_part), self._seed)
@@ -251,23 +256,41 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
         nothing = rows.select(np.zeros(0, dtype=np.int64))
         return ClosedProblem(rows, nothing, self.config, self.runtime, self.cold_choice)
 
+    @fits_into_memory("closed forms", WITHOUT)
     def cost(self) -> tuple[OwnCost, float]:
-        """Estimated seconds, and bytes, by multiplications, some of which are measured."""
+        """Estimated seconds, and bytes, by multiplications, some of which are measured.
+
+        Raises:
+            DivergedError: Memory was too small.
+        """
         sample = ClosedSample(self.train_part, self.valid_part, self._seed)
         evaluation = evaluation_seconds(self.train_part, self.valid_part, "ranking")
         judge, clicks, families = sample.judge, sample.clicks, tuple(FAMILIES.values())
-        search = Halving(judge, families, self._seed, self.runtime.out_of_time).seconds()
+        halving = Halving(judge, families, self._seed, self.runtime.out_of_time)
+        search = halving.seconds()
+        rank = max((int(getattr(one, "rank", 0)) for one in halving.designs()), default=0)
         begin, few = time.perf_counter(), GraphFilter(phi=0.0)
         with torch_threads(self._threads):
             judge.merit(few, 0)
         search *= min(1.0, (time.perf_counter() - begin) / max(judge.seconds(few, 0), 1e-3))
         items = solved_items(clicks.counts, 1)
         solved = clicks.n_items if items is None else len(items)
-        size = 4.0 * (2 * solved * clicks.n_items + 3 * sample.users * clicks.n_items)
+        numbers = 2.0 * solved * clicks.n_items + 3 * min(sample.users * clicks.n_items, SCORES)
+        size = 4 * (numbers + MATRICES * clicks.n_items * clicks.kept_rank(rank))
         if items is not None:  # what the others say alone: a number and an index, and a copy
             lengths = np.diff(clicks.pairs.indptr).astype(np.float64)
             size += 12.0 * min(float((lengths**2).sum()), float(clicks.n_items) ** 2)
         return OwnCost(0.0, search + evaluation, evaluation, searching=None), size
+
+
+def _best(search: Halving, sample: ClosedSample) -> Family:
+    """The design that a search finds; says so where memory was too small for all of them."""
+    try:
+        return search.run()
+    except DivergedError:
+        if not sample.lacked_memory:
+            raise
+        raise DivergedError(f"closed forms: none fits into memory; {WITHOUT}") from None
 
 
 class ClosedRefit(SolvedRefit[ClosedProblem]):

@@ -10,22 +10,27 @@ import torch
 from numpy.typing import NDArray
 
 from sif.data.interactions import Interactions
+from sif.errors import DivergedError
 from sif.evaluation.evaluate import pair_matrix
 from sif.evaluation.metrics import ranking_metrics
 from sif.problems.halving import Judge
 from sif.spaces.closed.clicks import Clicks
-from sif.spaces.closed.family import Family
+from sif.spaces.closed.family import AnyWeights, Family
+from sif.utils.device import lacks_memory
 
 K = 10
 """Cut-off of the metric that decides."""
 SCORES, MANY = 1 << 25, 1500
-"""Scores of all users at the last level, at most (128 MB), but of so many users in any case."""
+"""Scores of all users at the last level, at most (128 MB), but of so many users in any case; no
+more scores are held at once."""
 SHARES = (1 / 9, 1 / 3, 1.0)
 """Share of those users at each level."""
 FEWEST = 200
 """Users at a level, unless there are fewer."""
 SOLVED = (1000, 2500, None)
 """Most popular items at each level of families whose fits take the cube of the items."""
+WITHOUT = "search.stages without closed leaves them out"
+"""Advice where there is no memory."""
 
 
 class ClosedSample:
@@ -35,6 +40,10 @@ class ClosedSample:
         train: What designs are fitted on.
         valid: What they are judged by; users without train rows are left out.
         seed: Of the draw of users, and of spectra.
+
+    Attributes:
+        clicks: Of all train rows.
+        lacked_memory: Whether a design did not fit into memory.
     """
 
     def __init__(self, train: Interactions, valid: Interactions, seed: int) -> None:
@@ -45,6 +54,7 @@ class ClosedSample:
         users = users[: max(MANY, SCORES // max(self.clicks.n_items, 1))]
         self._users, self._wanted = users, wanted
         self._levels: dict[tuple[int, int | None], _Level] = {}
+        self.lacked_memory = False
 
     @property
     def users(self) -> int:
@@ -56,10 +66,21 @@ class ClosedSample:
         """For a search."""
         return Judge(
             len(SHARES),
-            lambda design, level: self._level(type(design), level).ndcg(design),
+            self._merit,
             lambda design, level: design.seconds(self.clicks, self._count(level)),
             lambda family: family.grids_on(self.clicks),
         )
+
+    def _merit(self, design: Family, level: int) -> float:
+        try:
+            return self._level(type(design), level).ndcg(design)
+        except (MemoryError, RuntimeError) as error:
+            if not lacks_memory(error):
+                raise
+            self.lacked_memory = True
+            self._levels.clear()  # so that there is more for the next one
+            self.clicks.forget()
+            raise DivergedError(f"closed forms: out of memory; {WITHOUT}") from None
 
     def _count(self, level: int) -> int:
         return min(self.users, max(FEWEST, round(SHARES[level] * self.users)))
@@ -91,20 +112,31 @@ class _Level:
     """
 
     def __init__(self, clicks: Clicks, histories: sp.csr_matrix, truth: sp.csr_matrix) -> None:
-        self._clicks, self._histories, self._truth = clicks, histories, truth
-        self._seen = histories.nonzero()
+        self._clicks, self._lengths = clicks, np.diff(truth.indptr)
+        step = max(1, SCORES // max(clicks.n_items, 1))
+        self._blocks = [
+            (histories[start : start + step], truth[start : start + step])
+            for start in range(0, truth.shape[0], step)
+        ]
         self._never = np.flatnonzero(clicks.counts == 0)
 
     def ndcg(self, design: Family) -> float:
         """The mean NDCG@10; 0 where nobody is judged."""
-        if not self._truth.shape[0]:
+        if not self._blocks:
             return 0.0
-        scores = design.weights(self._clicks).scores(self._histories)
-        scores[self._seen] = -np.inf
+        weights = design.weights(self._clicks)
+        hits = np.concatenate([self._hits(weights, *block) for block in self._blocks])
+        found = ranking_metrics(hits, self._lengths)
+        return float(found[f"ndcg@{hits.shape[1]}"].mean())
+
+    def _hits(
+        self, weights: AnyWeights, histories: sp.csr_matrix, truth: sp.csr_matrix
+    ) -> NDArray[np.bool_]:
+        """Which of the first items (b, k) are wanted, of some users."""
+        scores = weights.scores(histories)
+        scores[histories.nonzero()] = -np.inf
         scores[:, self._never] = -np.inf
         k = min(K, scores.shape[1])
         top: NDArray[np.int64] = torch.from_numpy(scores).topk(k).indices.numpy()
         rows = np.repeat(np.arange(len(top)), k)
-        hits = np.asarray(self._truth[rows, top.ravel()]).reshape(top.shape) > 0
-        found = ranking_metrics(hits, np.diff(self._truth.indptr))
-        return float(found[f"ndcg@{k}"].mean())
+        return np.asarray(truth[rows, top.ravel()]).reshape(top.shape) > 0

@@ -176,6 +176,10 @@ class Halving:
         if level < last:
             self._merit(design, last)
 
+    def designs(self) -> list[Family]:
+        """The candidates of all families at the first level."""
+        return [design for family in self._families for design in self._candidates(family)]
+
     def seconds(self) -> float:
         """Estimated seconds of all judgments, bounded as the search bounds itself."""
         judge, dearest = self._judge, [0.0]

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from sif.errors import ConfigError
+from sif.errors import ConfigError, DivergedError
 
 MAX_THREADS = 1024  # OpenMP ends the process where it cannot start as many as it is told
 MAX_SEED = 2**32 - 1  # numpy's legacy generators, which some libraries still use, take no more
@@ -164,6 +164,25 @@ def enough_memory(device: torch.device, advice: str) -> Iterator[None]:
         size = re.search(r"allocate ([\d.]+ \w+)", str(error))
         amount = f" for another {size[1]}" if size else ""
         raise ConfigError(f"{device}: out of memory{amount}; {advice}") from None
+
+
+@contextlib.contextmanager
+def fits_into_memory(what: str, advice: str) -> Iterator[None]:
+    """Within the block, memory that there is not leaves one model out, and the job goes on.
+
+    Args:
+        what: Is fitted; begins the message.
+        advice: A setting to change; ends it.
+
+    Raises:
+        DivergedError: An allocation failed.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not lacks_memory(error):
+            raise
+        raise DivergedError(f"{what}: out of memory; {advice}") from None
 
 
 _FULL = ("DefaultCPUAllocator: can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED",

@@ -16,14 +16,18 @@ from sif.data.interactions.parts import TEST, TRAIN, VALID
 from sif.errors import ConfigError, DivergedError
 from sif.evaluation.evaluate import evaluate_on, pair_matrix
 from sif.problems.base import Session, Trained
-from sif.problems.closed_forms import ClosedProblem, ClosedRefit, closed_problem
+from sif.problems.closed_forms import MATRICES, ClosedProblem, ClosedRefit, closed_problem
 from sif.problems.closed_sample import ClosedSample
 from sif.problems.halving import FINALISTS, Halving, Judge
 from sif.problems.interactions import InteractionProblem
+from sif.spaces.closed.clicks import Clicks
 from sif.spaces.closed.design import FAMILIES, OPEN, closed_design, genotype_of
 from sif.spaces.closed.family import Family
+from sif.spaces.closed.filters import GraphFilter
 from sif.spaces.closed.item_item import ItemItem
 from sif.spaces.closed.spectrum import Spectrum
+from sif.spaces.closed.weights import FilterWeights
+from sif.spaces.linear.weights import ItemWeights
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import make_runtime
@@ -322,6 +326,95 @@ def test_designs_that_diverge_or_take_too_long_are_none() -> None:
     nothing = Halving(judge, [ItemItem], 0, lambda: False)
     with pytest.raises(DivergedError, match="no candidate"):
         nothing.run()
+
+
+FULL = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 GB")
+
+
+def without_memory(monkeypatch: pytest.MonkeyPatch, *families: type[Family]) -> None:
+    """Fits of these families find no memory, of torch or of numpy."""
+
+    def full(self: Family, clicks: Clicks) -> Any:
+        raise FULL if isinstance(self, ItemItem) else MemoryError
+
+    for family in families:
+        monkeypatch.setattr(family, "weights", full)
+
+
+def test_designs_that_do_not_fit_into_memory_are_the_worst(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    without_memory(monkeypatch, ItemItem, GraphFilter)
+    kept = Kept()
+    found = trained(problem_of(groups()), kept)
+    assert closed_design(found.network.genotype).name in ("spectrum", "chebyshev")
+    assert found.result.valid["ndcg@10"] > 0
+    told = [merit for key, merit in kept.state["told"].items() if "ItemItem" in key]
+    assert told and set(told) == {-np.inf}
+
+
+def test_closed_forms_are_left_out_where_none_fits_into_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    problem = problem_of(groups())
+    design = genotype_of(ItemItem())
+    without_memory(monkeypatch, *FAMILIES.values())
+    told = "; search.stages without closed leaves them out$"
+    with pytest.raises(DivergedError, match=f"^closed forms: none fits into memory{told}"):
+        trained(problem)
+    for work in (problem.cost, lambda: problem.fitted(design, {})):
+        with pytest.raises(DivergedError, match=f"^closed forms: out of memory{told}"):
+            work()
+
+
+def test_another_error_of_a_design_is_no_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(self: Family, clicks: Clicks) -> Any:
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(GraphFilter, "weights", wrong)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        trained(problem_of(groups()))
+
+
+def test_what_was_kept_is_given_up_where_memory_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = problem_of(groups())
+    sample = ClosedSample(problem.train_part, problem.valid_part, 0)
+    sample.judge.merit(Spectrum(), 2)
+    assert sample.clicks._kept and not sample.lacked_memory
+    without_memory(monkeypatch, ItemItem)
+    with pytest.raises(DivergedError):
+        sample.judge.merit(ItemItem(), 2)
+    assert sample.lacked_memory and not sample.clicks._kept
+
+
+def test_users_are_scored_by_blocks_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = problem_of(groups())
+
+    def judged() -> list[float]:
+        sample = ClosedSample(problem.train_part, problem.valid_part, 0)
+        designs = [family() for family in FAMILIES.values()]
+        return [sample.judge.merit(one, level) for one in designs for level in (0, 2)]
+
+    whole, sizes = judged(), list[int]()
+    for kind in (ItemWeights, FilterWeights):
+        scores = kind.scores
+
+        def counted(self: Any, histories: Any, scores: Any = scores) -> Any:
+            sizes.append(histories.shape[0])
+            return scores(self, histories)
+
+        monkeypatch.setattr(kind, "scores", counted)
+    monkeypatch.setattr("sif.problems.closed_sample.SCORES", 7 * 60)
+    assert judged() == pytest.approx(whole, abs=1e-12)
+    assert max(sizes) == 7 and min(sizes) < 7
+
+
+def test_the_memory_of_spectra_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = problem_of(groups())
+    size = problem.cost()[1]
+    monkeypatch.setattr("sif.problems.closed_forms.MATRICES", 0)
+    # All of 60 vectors of 60 items.
+    assert size - problem.cost()[1] == 4 * MATRICES * 60 * 60
 
 
 def test_users_without_rows_and_items_without_users_are_left_out() -> None:

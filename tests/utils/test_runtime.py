@@ -9,8 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from sif.errors import ConfigError
-from sif.utils.device import Runtime, check_seed, deterministic, enough_memory, make_runtime
+from sif.errors import ConfigError, DivergedError
+from sif.utils.device import (
+    Runtime,
+    check_seed,
+    deterministic,
+    enough_memory,
+    fits_into_memory,
+    make_runtime,
+)
 from sif.utils.environment import environment, git_commit
 from sif.utils.random import derive_seed, generator, numpy_generator
 
@@ -135,6 +142,20 @@ def test_memory_that_is_not_there_becomes_advice_and_other_errors_stay() -> None
     other = pytest.raises(RuntimeError, match="cannot be multiplied")
     with other, enough_memory(cpu, "lower it"):
         torch.mm(torch.zeros(1, 2), torch.zeros(1, 2))
+
+
+def test_memory_that_is_not_there_leaves_a_model_out_and_other_errors_stay() -> None:
+    @fits_into_memory("ease", "lower it")
+    def fit(size: int) -> None:
+        torch.zeros(1, 2) @ torch.empty(size, 1)
+
+    for _ in range(2):
+        with pytest.raises(DivergedError, match=r"^ease: out of memory; lower it$"):
+            fit(2**46)
+    with pytest.raises(DivergedError), fits_into_memory("ease", "lower it"):
+        raise MemoryError
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        fit(1)
 
 
 @pytest.mark.parametrize("threads", [0, 10**6, 10**30])

@@ -24,6 +24,8 @@ EXACT_SIDE = 2_000
 """Users or items, whichever are fewer, up to which a spectrum is exact: a quarter of a second."""
 KEPT_SIDE = MAX_SIDE // MOST_SCALES
 """Items up to which products of all pairs are kept (100 MB); of more they are made again."""
+MOST_RANK = 512
+"""Vectors of a spectrum that are asked for at most, where all of them would take more than that."""
 KEPT, KEPT_BYTES = 12, 1 << 27
 """Values of each kind that are kept, the latest ones, and their bytes at most; one in any case."""
 COLUMNS = 1024
@@ -120,19 +122,34 @@ class Clicks:
             rank: r at most.
         """
         # Random ones depend on how many there are, so no more are taken because they are there.
-        most = 0 if self.exact else max(rank, LEAST_RANK)
+        most = self.kept_rank(rank)
 
         def made() -> tuple[Numbers, Numbers]:
             rows = self.scaled(user, item)
-            return _randomized(rows, most, self._seed) if most else _exact(rows)
+            return _exact(rows, most) if self.exact else _randomized(rows, most, self._seed)
 
         values, vectors = self._once(("spectrum", user, item, most), made)
         return values[:rank], vectors[:, :rank]
 
     @property
     def exact(self) -> bool:
-        """True if spectra are exact and of all ranks."""
+        """True if spectra are exact."""
         return bool(min(self.pairs.shape) <= EXACT_SIDE)
+
+    @property
+    def whole(self) -> bool:
+        """True if spectra are exact and of all ranks, which then cost the same."""
+        return self.exact and min(self.pairs.shape) * self.n_items <= KEPT_SIDE**2
+
+    def kept_rank(self, rank: int) -> int:
+        """Vectors that are made and kept where a rank is asked for, which others may ask for."""
+        fewer = int(min(self.pairs.shape))
+        most = fewer if self.whole else MOST_RANK if self.exact else LEAST_RANK
+        return min(fewer, max(rank, most))
+
+    def forget(self) -> None:
+        """Gives up what is kept."""
+        self._kept.clear()
 
     def _once(self, key: tuple[Any, ...], make: Callable[[], Value]) -> Value:
         """A value that is made once, and kept for a while."""
@@ -156,13 +173,13 @@ def _bytes(value: Any) -> int:
     return sum(getattr(part, "nbytes", 0) for part in parts)
 
 
-def _exact(rows: sp.csr_matrix) -> tuple[Numbers, Numbers]:
-    """All singular values and right vectors, by the smaller of both products."""
+def _exact(rows: sp.csr_matrix, rank: int) -> tuple[Numbers, Numbers]:
+    """The largest singular values and right vectors, by the smaller of both products."""
     small = rows if rows.shape[0] <= rows.shape[1] else sp.csr_matrix(rows.T)
     product = torch.from_numpy((small @ small.T).toarray())
     squares, vectors = torch.linalg.eigh(product)
-    values = squares.flip(0).clamp(min=0).sqrt().numpy()
-    found = vectors.flip(1).numpy()
+    values = squares.flip(0).clamp(min=0).sqrt().numpy()[:rank]
+    found = vectors.flip(1).numpy()[:, :rank]
     if small is rows:
         found = (rows.T @ found) / np.maximum(values, 1e-9)
         found[:, values < FAINT * values[0]] = 0.0

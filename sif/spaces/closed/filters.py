@@ -18,13 +18,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.polynomial import chebyshev
 
-from sif.spaces.closed.clicks import Clicks
+from sif.spaces.closed.clicks import MOST_RANK, Clicks
 from sif.spaces.closed.family import DENSE_RATE, SPARSE_RATE, Family, Grid
 from sif.spaces.closed.weights import Chebyshev, FilterWeights, Polynomial, Powers
 
 HALF = 0.5
 """Exponents of the ideal low pass (GF-CF)."""
-RANKS = (64.0, 128.0, 256.0, 512.0)
+RANKS = (64.0, 128.0, 256.0, float(MOST_RANK))
 EXPONENTS: Mapping[str, Grid] = {
     "user": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
     "item": (0.2, 0.3, 0.4, 0.5, 0.6, 0.7),

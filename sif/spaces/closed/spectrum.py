@@ -66,8 +66,8 @@ class Spectrum(Family):
 
     @classmethod
     def grids_on(cls, clicks: Clicks) -> Mapping[str, Grid]:
-        """With all ranks, where spectra are exact: they cost the same."""
-        return {**cls.grids, "rank": (*cls.grids["rank"], WHOLE)} if clicks.exact else cls.grids
+        """With all ranks, where these are kept: they cost the same."""
+        return {**cls.grids, "rank": (*cls.grids["rank"], WHOLE)} if clicks.whole else cls.grids
 
     def weights(self, clicks: Clicks) -> FilterWeights:
         """Fits; a filter or spectrum stays factors and sparse clicks, never items by items."""

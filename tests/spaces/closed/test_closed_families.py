@@ -21,7 +21,7 @@ from sif.spaces.closed.family import AnyWeights, Family
 from sif.spaces.closed.filters import ChebyshevFilter, GraphFilter, interpolated
 from sif.spaces.closed.item_item import ItemItem, inverted
 from sif.spaces.closed.network import ClosedNetwork
-from sif.spaces.closed.spectrum import Spectrum
+from sif.spaces.closed.spectrum import WHOLE, Spectrum
 from sif.spaces.linear.weights import ItemWeights
 
 Floats = NDArray[np.float64]
@@ -160,6 +160,28 @@ def test_blocks_are_the_whole(design: Family, monkeypatch: pytest.MonkeyPatch) -
     blocked = design.weights(Clicks(pairs(), 0))
     np.testing.assert_allclose(blocked.scores(pairs(seed=1)), expected[0], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(table(blocked), expected[1], rtol=1e-5, atol=1e-6)
+
+
+def test_an_exact_spectrum_keeps_no_more_than_may_be_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = Clicks(pairs(), 0)
+    assert whole.whole and Spectrum.grids_on(whole)["rank"][-1] == WHOLE
+    values, vectors = whole.spectrum(0.5, 0.3, 25)
+    monkeypatch.setattr(shared, "KEPT_SIDE", 24)  # 25 vectors of 25 items are too many
+    monkeypatch.setattr(shared, "MOST_RANK", 6)
+    clicks = Clicks(pairs(), 0)
+    assert clicks.exact and not clicks.whole and WHOLE not in Spectrum.grids_on(clicks)["rank"]
+    few = clicks.spectrum(0.5, 0.3, 3)
+    np.testing.assert_array_equal(few[0], values[:3])
+    np.testing.assert_allclose(few[1], vectors[:, :3], rtol=1e-6, atol=1e-7)
+    assert clicks._kept["spectrum", 0.5, 0.3][1].shape == (25, 6)
+    assert clicks.spectrum(0.5, 0.3, 25)[1].shape == (25, 25)  # of a model that was chosen before
+
+
+def test_no_rank_is_larger_than_what_is_kept() -> None:
+    ranks = [family.grids["rank"] for family in FAMILIES.values() if "rank" in family.grids]
+    assert len(ranks) == 3 and all(max(grid) == shared.MOST_RANK for grid in ranks)
 
 
 def test_a_randomized_spectrum_is_nearly_that_of_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from sif.problems.halving import Halving
+from sif.spaces.closed.design import FAMILIES
 from sif.recommender.recommender import Recommender
 from sif.utils import checkpoint
 
@@ -82,6 +83,20 @@ def test_it_is_fitted_first_served_and_fitted_again(
     assert model.fitted_model().expression == document["genotype"]
     best = model.recommend("u00", n=1).item[0]
     assert best[1] == "0" and model.explain("u00", best).item.str[1].eq("0").all()
+
+
+def test_it_is_left_out_with_its_reason_where_memory_is_too_small(
+    job: Callable[..., tuple[dict[str, Any], str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Any:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 GB")
+
+    for family in FAMILIES.values():
+        monkeypatch.setattr(family, "weights", full)
+    document, log = job("run")
+    told = "closed forms: none fits into memory; search.stages without closed leaves them out"
+    assert document["left_out"] == {"closed": told} and f"left out: closed: {told}" in log
+    assert "closed" not in document["baselines"] and document["served"]["name"] != "closed"
 
 
 def test_it_waits_for_the_plan_where_it_takes_long(
