@@ -106,7 +106,9 @@ def told_by_group(
     entries: Mapping[str, Entry], split: Split, verdict: Verdict, metric: str,
     comparison: Comparison | None, order: str,
 ) -> list[str]:  # fmt: skip
-    """The verdict told apart, where a ranking has new users: they decide nothing.
+    """The difference told apart, where a ranking has new users: they decide nothing.
+
+    It is a further look at the same data, and so has an interval but no verdict of its own.
 
     Args:
         entries: Of the job.
@@ -132,7 +134,7 @@ def told_by_group(
         told = comparison.told(metric, *values, _number(len(warm.users), "user"))
         lines.append(
             f"known users ({everyone - n:,} of {everyone:,}, {1 - share:.1%} of the rows), group "
-            f"{WARM}: {SEARCHED} is {comparison.relation} {verdict.against}: {told}"
+            f"{WARM}: {SEARCHED} against {verdict.against}: {told}"
         )
     lines.append(
         f"new users ({n:,} of {everyone:,}, {share:.1%} of the rows): every model gives them the "

@@ -94,8 +94,12 @@ def test_every_model_has_one_order_which_the_job_tells_and_keeps(job: Command) -
     line = "40 of 40 in valid, 10 of 18 in test; every model ranks the items for them by "
     assert f"note: new users, without a fitted row: {line}{told['order']}" in printed
     (known,) = [line for line in printed.splitlines() if line.startswith("known users")]
-    assert known.startswith("known users (8 of 18, 44.4% of the rows), group warm: searched is ")
-    assert found["warm_comparison"]["against"] in known and "interval" in known
+    warm = found["warm_comparison"]
+    start = "known users (8 of 18, 44.4% of the rows), group warm: searched against "
+    assert known.startswith(f"{start}{warm['against']}: ndcg@10 ")
+    assert f"difference {warm['difference']:+.4f} (95 % interval over 8 users" in known
+    # A further comparison, which nothing corrects, says of nobody that he is better.
+    assert not any(word in known for word in ("better", "worse", "undecided"))
     (new,) = [line for line in printed.splitlines() if line.startswith("new users")]
     assert new == (
         "new users (10 of 18, 55.6% of the rows): every model gives them the same list, by "
