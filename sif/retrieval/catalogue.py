@@ -7,6 +7,7 @@ included; `sif.retrieval.kernels` adds the others.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from scipy import sparse
@@ -66,6 +67,28 @@ class Catalogue:
         left = torch.cat([*factors, offsets], dim=1)
         return Users(left, tuple(kernel.side(p) for kernel in self._kernels))
 
+    @property
+    def is_product(self) -> bool:
+        """Whether items' order for a user is that of products with one vector of theirs."""
+        return self.is_personalized and not self._kernels
+
+    @cached_property
+    def _telling(self) -> Tensor:
+        """Columns of the items' side that differ among items: the others shift a user's scores."""
+        return (self._right != self._right[:1]).any(dim=0).nonzero().flatten()
+
+    def item_vectors(self) -> Tensor:
+        """Vectors (n_items, r) whose products with `user_vectors` order the items."""
+        return self._right[:, self._telling]
+
+    def user_vectors(self, users: Users) -> Tensor:
+        """Vectors (b, r) for products with `item_vectors`."""
+        return users.left[:, self._telling]
+
+    def scores_of(self, users: Users, items: Tensor) -> Tensor:
+        """Scores (b, c) of c items of each user, int64 (b, c); of products alone."""
+        return (users.left[:, None] * self._right[items]).sum(dim=2)
+
     def write(self, users: Users, start: int, stop: int, out: Tensor) -> None:
         """Writes scores of items start..stop into the first columns of out (b, any) float32."""
         scores, right = out[:, : stop - start], self._right[start:stop]
@@ -84,10 +107,11 @@ class HistoryCatalogue:
         weights: Of the model.
 
     Attributes:
-        n_items, device, is_personalized: See `Catalogue`.
+        n_items, device, is_personalized, is_product: See `Catalogue`.
     """
 
     device = torch.device("cpu")
+    is_product = False
 
     def __init__(self, weights: ItemWeights) -> None:
         self._weights, self.n_items = weights, weights.n_items

@@ -104,6 +104,7 @@ class ItemEngine:
         n_items: Items, all of which are scored.
         is_personalized: Whether the order of the items depends on the user. It does not where the
             user enters as a summand alone (plus, concat).
+        catalogue, threads: See the arguments.
 
     Raises:
         ConfigError: A limit below 1.
@@ -119,8 +120,8 @@ class ItemEngine:
             raise ConfigError(
                 f"engine: expected memory and threads of at least 1, found {memory} and {threads}"
             )
-        self._memory, self._threads, self._dimension = memory, threads, dimension
-        self._catalogue = catalogue
+        self._memory, self.threads, self._dimension = memory, threads, dimension
+        self.catalogue = catalogue
         self.n_items, self.is_personalized = catalogue.n_items, catalogue.is_personalized
 
     def scores(self, users: UserVectors) -> NDArray[np.float32]:
@@ -130,11 +131,11 @@ class ItemEngine:
             ShapeError: Vectors or biases of another shape than (b, d) and (b,).
         """
         self._check(users)
-        result = torch.empty(len(users), self.n_items, device=self._catalogue.device)
+        result = torch.empty(len(users), self.n_items, device=self.catalogue.device)
 
         def worker(chunks: Iterator[slice]) -> None:
             for rows in chunks:
-                self._catalogue.write(self._ready(users, rows), 0, self.n_items, result[rows])
+                self.catalogue.write(self._ready(users, rows), 0, self.n_items, result[rows])
 
         self._in_chunks(len(users), self.n_items, worker)
         return np.asarray(result.cpu().numpy())
@@ -163,17 +164,14 @@ class ItemEngine:
             ShapeError: An argument of another shape or type.
             ScoreError: A score among which was to be chosen is not a number.
         """
-        if k < 1:
-            raise ConfigError(f"k: expected at least 1, found {k}")
-        self._check(users)
-        self._check_masks(len(users), excluded, allowed)
+        self.check(users, k, excluded, allowed)
         items = np.full((len(users), k), -1, dtype=np.int64)
         best = np.full((len(users), k), -np.inf, dtype=np.float32)
         n_best = min(k, self.n_items)
         if not n_best or not len(users):
             return Top(items, best)
         request = _Request(users, n_best, excluded, allowed)
-        device = self._catalogue.device
+        device = self.catalogue.device
         fast = n_best <= _LARGEST_SORTED and device.type == "cpu" and selection() is not None
         block = block_size(self.n_items, n_best)
         piece = _PIECE * max(1, _ROWS // len(users))  # few users have room for more items
@@ -189,6 +187,20 @@ class ItemEngine:
         self._in_chunks(len(users), width, worker)
         return Top(items, best)
 
+    def check(
+        self, users: UserVectors, k: int, excluded: Any = None,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> None:  # fmt: skip
+        """Checks the arguments of `top`.
+
+        Raises:
+            ConfigError, ShapeError: See `top`.
+        """
+        if k < 1:
+            raise ConfigError(f"k: expected at least 1, found {k}")
+        self._check(users)
+        self._check_masks(len(users), excluded, allowed)
+
     def _by_pieces(self, request: _Request, rows: slice, scores: Tensor) -> Selected:
         """The best of some users by the compiled selection; scores (b, any) are scratch memory."""
         select = selection()
@@ -200,7 +212,7 @@ class ItemEngine:
         width = scores.shape[1]
         for start in range(0, self.n_items, width):
             stop = min(start + width, self.n_items)
-            self._catalogue.write(ready, start, stop, scores)
+            self.catalogue.write(ready, start, stop, scores)
             request.close(scores, start, stop)
             nan_row = select(scores.numpy(), start, stop, edges, excluded, best, items)
             if nan_row >= 0:
@@ -210,7 +222,7 @@ class ItemEngine:
     def _at_once(self, request: _Request, rows: slice, scores: Tensor) -> Selected:
         """The best of some users by torch; scores (b, at least n_items) are scratch memory."""
         n, width = self.n_items, scores.shape[1]
-        self._catalogue.write(self._ready(request.users, rows), 0, n, scores)
+        self.catalogue.write(self._ready(request.users, rows), 0, n, scores)
         scores[:, n:] = -torch.inf
         request.close(scores, 0, n)
         edges, excluded = request.hidden(rows)
@@ -222,15 +234,15 @@ class ItemEngine:
 
     def _ready(self, users: UserVectors, rows: slice) -> Users:
         biases = None if users.biases is None else users.biases[rows]
-        return self._catalogue.users(users.vectors[rows], biases)
+        return self.catalogue.users(users.vectors[rows], biases)
 
     def _rows(self, n: int, width: int) -> int:
         """Users per chunk, of n in all, with so many scores each."""
-        fair = max(_FEWEST_ROWS, -(-n // self._threads))
-        return max(1, min(_ROWS, fair, n, self._memory // (4 * width * self._threads)))
+        fair = max(_FEWEST_ROWS, -(-n // self.threads))
+        return max(1, min(_ROWS, fair, n, self._memory // (4 * width * self.threads)))
 
     def _in_chunks(self, n: int, width: int, worker: Callable[[Iterator[slice]], None]) -> None:
-        in_chunks(n, self._rows(n, max(width, 1)), self._threads, worker)
+        in_chunks(n, self._rows(n, max(width, 1)), self.threads, worker)
 
     def _check(self, users: UserVectors) -> None:
         expected = (len(users), self._dimension)

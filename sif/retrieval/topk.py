@@ -48,17 +48,17 @@ def top_k(scores: Tensor, k: int, block: int, first: int = 0) -> tuple[Tensor, T
     device = scores.device
     if block == 1 or k >= blocks:
         _refuse_nan(scores, first)
-        return _best(scores, torch.arange(n, device=device).expand(b, n), k)
+        return best_of(scores, torch.arange(n, device=device).expand(b, n), k)
     parts = scores.view(b, blocks, block)
     maxima = parts.amax(dim=2)
     _refuse_nan(maxima, first)
     # With the leftmost first among equals, every chosen block has a column ahead of all columns
     # of an unchosen one.
-    chosen = _best(maxima, torch.arange(blocks, device=device).expand(b, blocks), k)[1]
+    chosen = best_of(maxima, torch.arange(blocks, device=device).expand(b, blocks), k)[1]
     flat = (chosen + torch.arange(b, device=device)[:, None] * blocks).flatten()
     candidates = parts.reshape(b * blocks, block).index_select(0, flat).view(b, k * block)
     columns = chosen[:, :, None] * block + torch.arange(block, device=device)
-    return _best(candidates, columns.view(b, k * block), k)
+    return best_of(candidates, columns.view(b, k * block), k)
 
 
 def best_columns(
@@ -92,7 +92,7 @@ def best_columns(
     return values.numpy(), places.numpy()
 
 
-def _best(scores: Tensor, places: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def best_of(scores: Tensor, places: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The best k of scores (b, n), ties to the lowest of their places (b, n): scores and places."""
     n = scores.shape[1]
     values, at = scores.topk(min(k + 1, n))

@@ -1,0 +1,245 @@
+"""The best items of most users by a graph of the items, of the others by the exact engine.
+
+A graph finds candidates; their scores are computed in float32 as those of the exact engine, so that
+an item has the same score in both, up to rounding, and ties go to the lowest item. More candidates
+make up for items that a user may not get. Whoever still has too few, or would need so many that
+scoring everything is cheaper, is answered exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sif.errors import ScoreError, ShapeError
+from sif.retrieval.catalogue import Catalogue
+from sif.retrieval.engine import ItemEngine, Top, UserVectors
+from sif.retrieval.graph import ItemGraph
+from sif.retrieval.topk import best_of
+
+TARGET = 0.98
+"""Share of the exact best items that a graph has to find."""
+LENGTH = 10
+"""Items per user of which that share is."""
+EXPANSIONS = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536)
+"""Items that a search keeps in sight, tried in turn until it finds enough."""
+CANDIDATE_COST = 640
+"""Items that are scored exactly in the time that an item in sight takes.
+
+Measured as 380 to 500 at 50,000 items of 64 numbers; a graph that is too large for the cache takes
+longer, the exact engine does not.
+"""
+_LEAST_SHARE = 0.5
+"""Share of the indexed items that must be allowed: below, a search meets closed ones above all."""
+_SPARE = 1.5
+"""Candidates per item that is needed: bfloat16 confuses items of nearly the same score."""
+_FEWEST = 16
+_ROWS = 1024
+"""Users whose candidates are scored together."""
+
+Numbers = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+class ApproximateEngine:
+    """Answers as an engine, for most users by a graph of the items.
+
+    Args:
+        engine: Exact, of a function whose scores are products.
+        graph: Of the engine's items, by their vectors.
+        candidate_cost: Items that are scored exactly in the time of one in sight of the search;
+            users for whom the exact engine is cheaper get its answers.
+
+    Attributes:
+        engine, graph: See the arguments.
+
+    Raises:
+        ShapeError: The graph is of other items, or the function is no product.
+    """
+
+    def __init__(
+        self, engine: ItemEngine, graph: ItemGraph, candidate_cost: int = CANDIDATE_COST
+    ) -> None:
+        self.engine, self.graph, self._cost = engine, graph, candidate_cost
+        vectors = vectors_of(engine)
+        expected = (0, 0) if vectors is None else tuple(vectors.shape)
+        if expected != (graph.n_items, graph.dimension):
+            raise ShapeError(
+                f"graph of items: expected {expected[0]:,} items of {expected[1]} numbers, found "
+                f"{graph.n_items:,} of {graph.dimension}"
+            )
+
+    @torch.no_grad()
+    def top(
+        self, users: UserVectors, k: int, *, excluded: Any = None, allowed: Mask | None = None
+    ) -> Top:
+        """Good k items of each user, nearly always the best; see `ItemEngine.top`.
+
+        A user gets as many items as from the exact engine, and every item has its score there.
+
+        Raises:
+            ConfigError, ShapeError, ScoreError: See `ItemEngine.top`.
+        """
+        self.engine.check(users, k, excluded, allowed)
+        n_best = min(k, self.engine.n_items)
+        best = Top(
+            np.full((len(users), k), -1, dtype=np.int64),
+            np.full((len(users), k), -np.inf, dtype=np.float32),
+        )
+        counts = self._candidates(len(users), n_best, excluded, allowed)
+        found = np.zeros(len(users), np.bool_)
+        for count in np.unique(counts[counts > 0]):
+            alike = np.flatnonzero(counts == count)
+            for start in range(0, len(alike), _ROWS):
+                rows = alike[start : start + _ROWS]
+                top, enough = self._searched(users, rows, n_best, int(count), excluded, allowed)
+                answered = rows[enough]
+                best.items[answered, :n_best] = top.items[enough]
+                best.scores[answered, :n_best] = top.scores[enough]
+                found[answered] = True
+        self._answer_exactly(best, users, np.flatnonzero(~found), k, excluded, allowed)
+        return best
+
+    def _candidates(self, n: int, k: int, excluded: Any, allowed: Mask | None) -> Numbers:
+        """Candidates of each user (b,); 0: the exact engine is asked."""
+        graph = self.graph
+        needed = np.full(n, k, dtype=np.int64)
+        if excluded is not None:
+            needed += np.diff(excluded.indptr)
+        closed = 0 if allowed is None else int((graph.is_indexed & ~allowed).sum())
+        unknown = ~graph.is_indexed if allowed is None else allowed & ~graph.is_indexed
+        share = 1 - closed / len(graph)
+        if unknown.any() or share < _LEAST_SHARE:
+            return np.zeros(n, dtype=np.int64)
+        needed = np.ceil(_SPARE * np.minimum(needed + closed, needed / share)).astype(np.int64)
+        count = 1 << np.ceil(np.log2(np.maximum(needed, _FEWEST))).astype(np.int64)
+        is_dear = np.maximum(count, graph.expansion) * self._cost >= self.engine.n_items
+        return np.where(is_dear | (count > len(graph)), 0, count)
+
+    def _searched(
+        self, users: UserVectors, rows: Numbers, k: int, count: int, excluded: Any,
+        allowed: Mask | None,
+    ) -> tuple[Top, Mask]:  # fmt: skip
+        """Items of some users by the graph, and who of them got k."""
+        catalogue = self.engine.catalogue
+        assert isinstance(catalogue, Catalogue)  # noqa: S101
+        some = _rows_of(users, rows)
+        assert isinstance(some.vectors, torch.Tensor)  # noqa: S101
+        ready = catalogue.users(some.vectors, some.biases)
+        queries = catalogue.user_vectors(ready).numpy()
+        is_finite = np.isfinite(queries).all(axis=1)
+        items = self.graph.search(
+            np.where(is_finite[:, None], queries, 0), count, self.engine.threads
+        )
+        is_open = items >= 0
+        items = np.maximum(items, 0)
+        if allowed is not None:
+            is_open &= allowed[items]
+        if excluded is not None:
+            is_open &= ~_stored(excluded[rows], items)
+        scores = catalogue.scores_of(ready, torch.from_numpy(items))
+        is_number = is_finite & ~scores.isnan().any(dim=1).numpy()
+        scores.nan_to_num_(nan=-torch.inf).masked_fill_(torch.from_numpy(~is_open), -torch.inf)
+        values, best = (part.numpy() for part in best_of(scores, torch.from_numpy(items), k))
+        return Top(best, values), is_number & (values[:, -1] > -np.inf)
+
+    def _answer_exactly(
+        self, best: Top, users: UserVectors, rows: Numbers, k: int, excluded: Any,
+        allowed: Mask | None,
+    ) -> None:  # fmt: skip
+        """Writes the exact answers to some users."""
+        if not len(rows):
+            return
+        hidden = None if excluded is None else excluded[rows]
+        try:
+            top = self.engine.top(_rows_of(users, rows), k, excluded=hidden, allowed=allowed)
+        except ScoreError as error:
+            raise ScoreError(int(rows[error.row])) from None
+        best.items[rows], best.scores[rows] = top.items, top.scores
+
+
+@dataclass(frozen=True)
+class Recall:
+    """The share of the exact best items that a graph finds.
+
+    Attributes:
+        mean: Over users.
+        error: Its standard error.
+        users: Their number.
+        expansion: Items that the search keeps in sight.
+    """
+
+    mean: float
+    error: float
+    users: int
+    expansion: int
+
+    @property
+    def suffices(self) -> bool:
+        """Whether it is at least `TARGET`, also for others than these users."""
+        return self.mean - self.error >= TARGET
+
+
+def vectors_of(engine: ItemEngine) -> torch.Tensor | None:
+    """Vectors (n_items, r) of a graph for an engine; None: there can be none.
+
+    It takes a function whose scores are products, on the CPU, and finite vectors that differ.
+    """
+    catalogue = engine.catalogue
+    if not isinstance(catalogue, Catalogue) or not catalogue.is_product:
+        return None
+    vectors = catalogue.item_vectors()
+    usable = vectors.device.type == "cpu" and vectors.numel() and bool(vectors.isfinite().all())
+    return vectors if usable else None
+
+
+def calibrated(
+    engine: ItemEngine, graph: ItemGraph, users: UserVectors, candidate_cost: int = CANDIDATE_COST
+) -> Recall | None:
+    """Raises the graph's expansion until it finds enough; measures against the exact engine.
+
+    Args:
+        engine: Exact.
+        graph: Whose expansion is set.
+        users: Some, b.
+        candidate_cost: See `ApproximateEngine`.
+
+    Returns:
+        The last recall, which may not suffice; None: the exact engine is cheaper at any expansion.
+
+    Raises:
+        ScoreError: A score that is not a number.
+    """
+    exact = engine.top(users, LENGTH, allowed=graph.is_indexed).items
+    approximate = ApproximateEngine(engine, graph, candidate_cost)
+    recall = None
+    for expansion in EXPANSIONS:
+        if expansion * candidate_cost >= engine.n_items:
+            break
+        graph.expansion = expansion
+        found = approximate.top(users, LENGTH, allowed=graph.is_indexed).items
+        hits = [len(np.intersect1d(a[a >= 0], b)) for a, b in zip(exact, found, strict=True)]
+        shares = np.array(hits) / np.maximum((exact >= 0).sum(axis=1), 1)
+        error = float(shares.std() / np.sqrt(len(shares)))
+        recall = Recall(float(shares.mean()), error, len(shares), expansion)
+        if recall.suffices:
+            break
+    return recall
+
+
+def _rows_of(users: UserVectors, rows: Numbers) -> UserVectors:
+    places = torch.from_numpy(rows)
+    biases = None if users.biases is None else users.biases[places]
+    return UserVectors(users.vectors[places], biases)  # type: ignore[index]
+
+
+def _stored(matrix: Any, items: Numbers) -> Mask:
+    """Tells which items (b, c) the rows of a CSR (b, n_items) store: bool (b, c)."""
+    n_rows, n_items = matrix.shape
+    rows = np.arange(n_rows, dtype=np.int64)
+    stored = np.repeat(rows, np.diff(matrix.indptr)) * n_items + matrix.indices
+    return np.isin(rows[:, None] * n_items + items, stored)
