@@ -33,8 +33,9 @@ from sif.recommender.recommender import Recommender
 
 PACKAGES = (
     "mlflow", "numba", "numpy", "pandas", "pydantic", "pyyaml", "safetensors", "scipy", "torch",
+    "usearch",
 )  # fmt: skip
-"""Packages that serving imports, numba where it is installed."""
+"""Packages that serving imports, numba and usearch where they are installed."""
 _LONGEST = 300  # characters of an error, which may quote what was asked
 _logger = logging.getLogger(__name__)
 

@@ -135,6 +135,7 @@ class ModelConfig(Section):
 Objective = Literal["ranking", "rating"]
 ExcludeSeen = Literal["all", "trained", "none"]
 Refit = Literal["none", "valid", "all"]
+Retrieval = Literal["auto", "exact", "approximate"]
 Owned = dict[str, dict[str, Any]]
 """Name of something that is registered to the settings of its own."""
 Stage = Literal[
@@ -312,6 +313,11 @@ class CFConfig(CommonConfig):
         "best", description="model of a job that is saved, in rankings of user and item: of the "
         "searched one and the baselines the best on validation, or a simpler one within a quarter "
         "of a standard error; or the searched one in any case"
+    )  # fmt: skip
+    retrieval: Retrieval = Field(
+        "auto", description="how the served model finds the best items: scores all (exact), or "
+        "those that a graph of the items leads to (approximate); auto: approximate from 200,000 "
+        "items"
     )  # fmt: skip
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()

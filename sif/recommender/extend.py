@@ -7,6 +7,7 @@ them. What filters drop is folded nowhere; the model keeps it as what users have
 from __future__ import annotations
 
 import copy
+import logging
 from dataclasses import replace
 
 import numpy as np
@@ -26,6 +27,8 @@ from sif.recommender.fold_in_terms import FoldInTerms
 from sif.recommender.model import ServedModel
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.linear.sequences import moments, ranked
+
+_logger = logging.getLogger("sif")
 
 
 def grown(
@@ -61,6 +64,8 @@ def _extended(
     rows: Rows | None = None,
 ) -> ServedModel:  # fmt: skip
     """The model with these vectors (None: it needs none) and pairs of some ids, known or not."""
+    if field and model.graph is not None:
+        _logger.warning("retrieval: exact from here on, until a fit: items changed under the graph")
     vocabulary = model.vocabularies[field]
     known = vocabulary.lookup(names)
     fresh = names[known < 0]
@@ -81,6 +86,7 @@ def _extended(
             np.append(before, places[known < 0]) if f == field else before
             for f, before in enumerate(model.untrained)
         ),
+        graph=None if field else model.graph,
     )
 
 

@@ -25,7 +25,7 @@ from pydantic import (
 )
 from torch import Tensor
 
-from sif.config.cf import DataConfig, ExcludeSeen
+from sif.config.cf import DataConfig, ExcludeSeen, Retrieval
 from sif.config.messages import describe
 from sif.core.genotype import Genotype
 from sif.errors import ConfigError
@@ -129,6 +129,7 @@ class _State(_Part):
     seen: Annotated[tuple[Numbers, Numbers, Floats], Listed]
     owned: Annotated[tuple[Texts, Numbers, Numbers], Listed] | None = None
     exclude_seen: ExcludeSeen = "all"
+    retrieval: Retrieval = "auto"
     fitted_on: FittedOn = "train"
     baseline: str = ""
     folds: list[Annotated[Fold, Listed]]

@@ -33,6 +33,7 @@ from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import GridTraining
 from sif.problems.pilots import training_cost
 from sif.problems.refit import Refit, SolvedRefit
+from sif.recommender.approximation import check_retrieval, with_graph
 from sif.recommender.extend import with_owned
 from sif.recommender.inputs import parts
 from sif.recommender.model import ServedModel
@@ -149,6 +150,7 @@ def prepared(
         known, train, held = parts(data, valid, config.seed, config.data, config.objective)
         problem = InteractionProblem(train, held, config, runtime)
         problem.check_method(config.method)
+        check_retrieval(config.retrieval)
     budget.begin_work()
     return known, problem
 
@@ -222,18 +224,20 @@ class _Fit:
             rows[name] = replace(rows[name], metrics=evaluations[name].metrics)
         last = self._last_fit(genotypes[kept], trained[kept])
         with self.budget.stage("serving"):
-            model = self._served(genotypes[kept], last)
+            served = with_graph(self._served(genotypes[kept], last), problem.config.seed)
+        if served.told:
+            self.reporter.line(served.told)
         report = Report.of(
             problem.config.objective, rows, evaluations, kept,
             is_fixed=genotypes[kept] == fixed, search=found,
             left_out=(*left_out, *not_fitted),
             seconds=self.budget.spent, seed=derive_seed(problem.config.seed, "report"),
-            last_fit=last.told, new_users=self._on_new_users(),
+            last_fit=last.told, new_users=self._on_new_users(), retrieval=served.told,
         )  # fmt: skip
         if late := self.budget.verdict():
             self.reporter.warn(late)
         valid = trained[kept].result.valid
-        return Learned(replace(model, report=report), valid, report)
+        return Learned(replace(served.model, report=report), valid, report)
 
     def _on_new_users(self) -> str:
         """The order for new users, where validation had a choice; empty: the most popular items."""

@@ -11,6 +11,7 @@ from scipy import sparse
 
 from sif.errors import ConfigError, DataError, ScoreError
 from sif.recommender.model import ServedModel
+from sif.retrieval.approximate import ApproximateEngine
 from sif.retrieval.engine import Top, UserVectors
 from sif.retrieval.neighbors import Neighbors
 
@@ -40,6 +41,8 @@ class IndexedRecommender:
         self.model = model
         self._function = model.function
         self.engine = self._function.engine
+        graph = model.graph
+        self._best = self.engine if graph is None else ApproximateEngine(self.engine, graph)
         self.cold_start = model.rule
         self._neighbors: dict[int, Neighbors] = {}
 
@@ -85,7 +88,7 @@ class IndexedRecommender:
     ) -> Top:  # fmt: skip
         rule = self.cold_start
         servable = allowed if rule is None else rule.servable(allowed)
-        best = self.engine.top(users, k, excluded=excluded, allowed=servable)
+        best = self._best.top(users, k, excluded=excluded, allowed=servable)
         best = Top(best.items, self._in_units(best.scores))
         return best if rule is None else rule.with_popular(best, cold, excluded, allowed)
 

@@ -23,7 +23,7 @@ from scipy import sparse
 
 from sif.baselines import BASELINES
 from sif.baselines.base import Params
-from sif.config.cf import DataConfig, ExcludeSeen
+from sif.config.cf import DataConfig, ExcludeSeen, Retrieval
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, Vocabulary
 from sif.errors import MALFORMED, CheckpointError, ConfigError, first_line
@@ -40,8 +40,11 @@ from sif.recommender.file_checks import FittedOn, check
 from sif.recommender.fold_in import FoldIn
 from sif.recommender.fold_in_terms import FoldInTerms, baseline_terms, fold_in_terms
 from sif.recommender.functions import HistoryFunction, ServedFunction, VectorFunction
+from sif.recommender.graph_files import FILE as GRAPH_FILE
+from sif.recommender.graph_files import read_graph, write_graph
 from sif.recommender.owned import History, Owned
 from sif.recommender.report import Report
+from sif.retrieval.graph import ItemGraph
 from sif.spaces.closed.network import item_item_network
 from sif.spaces.interaction.design import plain_product
 from sif.spaces.interaction.embeddings import TableShape
@@ -86,6 +89,8 @@ class ServedModel:
         exclude_seen: What answers leave out where a caller does not say.
         fitted_on: Rows that it was fitted on: the train part, with the valid part, or all.
         baseline: Name of the baseline that it is, with its parameters; empty: none.
+        retrieval: How the best items are to be found, see `sif.recommender.approximation`.
+        graph: Of the items, by which most users are answered; None: all are answered exactly.
     """
 
     genotype: Genotype
@@ -105,6 +110,8 @@ class ServedModel:
     exclude_seen: ExcludeSeen = "all"
     fitted_on: FittedOn = "train"
     baseline: str = ""
+    retrieval: Retrieval = "auto"
+    graph: ItemGraph | None = None
 
     @classmethod
     def of(
@@ -159,7 +166,7 @@ class ServedModel:
             problem.config.objective, problem.cold_start, folds,
             problem.config.data.lasting,
             tuple(np.flatnonzero(cold_rows(problem.train_part, f)) for f in (0, 1)),
-            exclude_seen=problem.config.exclude_seen,
+            exclude_seen=problem.config.exclude_seen, retrieval=problem.config.retrieval,
         )  # fmt: skip
 
     @classmethod
@@ -181,7 +188,7 @@ class ServedModel:
             known.titles, Scale(), "ranking", problem.cold_start, (),
             problem.config.data.lasting,
             tuple(np.flatnonzero(cold_rows(problem.train_part, f)) for f in (0, 1)),
-            exclude_seen=problem.config.exclude_seen,
+            exclude_seen=problem.config.exclude_seen, retrieval=problem.config.retrieval,
         )  # fmt: skip
 
     @property
@@ -377,6 +384,8 @@ class ServedModel:
             state["owned"] = [self.owned.items.ids, *self.owned.pairs.T.astype(np.int32, order="C")]
         if self.exclude_seen != "all":
             state["exclude_seen"] = self.exclude_seen
+        if self.retrieval != "auto":
+            state["retrieval"] = self.retrieval
         if self.fitted_on != "train":
             state["fitted_on"] = self.fitted_on
         if self.baseline:
@@ -386,7 +395,9 @@ class ServedModel:
             state["cold_order"] = self.cold_start.name
         if self.report is not None:
             state["report"] = dataclasses.asdict(self.report)
+        write_graph(folder, None, {})  # first: no graph must stand beside another model
         checkpoint.save(folder / FILE, state, KIND)
+        write_graph(folder, self.graph, self.trained.state_dict())
         return folder / FILE
 
     @classmethod
@@ -404,10 +415,13 @@ class ServedModel:
         try:
             state = _with_todays_names(state)
             check(state)
-            return cls._decoded(state)
+            model = cls._decoded(state)
         except MALFORMED as error:
             reason = first_line(error)
             raise CheckpointError(f"{path}: the model contradicts itself: {reason}") from error
+        n_items, weights = len(model.vocabularies[1]), model.trained.state_dict()
+        graph = read_graph(path.parent, n_items, weights, model.retrieval)
+        return dataclasses.replace(model, graph=graph)
 
     @classmethod
     def _decoded(cls, state: Mapping[str, Any]) -> ServedModel:
@@ -433,6 +447,7 @@ class ServedModel:
             TypeAdapter(Report | None).validate_python(state.get("report")),
             _owned(state.get("owned"), sizes[0]), state.get("exclude_seen", "all"),
             state.get("fitted_on", "train"), state.get("baseline", ""),
+            state.get("retrieval", "auto"),
         )  # fmt: skip
 
 
@@ -548,18 +563,21 @@ def _untrained(state: Mapping[str, Any], sizes: tuple[int, ...]) -> tuple[NDArra
     return tuple(untrained)
 
 
-def packed(model: ServedModel) -> bytes:
-    """The file of a model."""
+def packed(model: ServedModel) -> dict[str, bytes]:
+    """The files of a model by their names."""
     with TemporaryDirectory() as folder:
-        return model.save(Path(folder)).read_bytes()
+        model.save(Path(folder))
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
-def unpacked(content: bytes) -> ServedModel:
-    """The model of a file's bytes.
+def unpacked(content: bytes | Mapping[str, bytes]) -> ServedModel:
+    """The model of its files, or of the one file that earlier versions packed.
 
     Raises:
         CheckpointError: Damaged or foreign.
     """
+    files = {FILE: content} if isinstance(content, bytes) else content
     with TemporaryDirectory() as folder:
-        (Path(folder) / FILE).write_bytes(content)
+        for name in {FILE, GRAPH_FILE} & set(files):
+            (Path(folder) / name).write_bytes(files[name])
         return ServedModel.load(Path(folder))

@@ -77,6 +77,7 @@ class Report:
         seconds: Wall-clock of each stage of the fit.
         last_fit: What was fitted after these figures were measured, on one line; empty: nothing.
         new_users: What users without interactions get, on one line; empty: the most popular items.
+        retrieval: How the best items are found, on one line; empty: exactly.
     """
 
     objective: Objective
@@ -91,12 +92,14 @@ class Report:
     seconds: Mapping[str, float]
     last_fit: str = ""
     new_users: str = ""
+    retrieval: str = ""
 
     @classmethod
     def of(
         cls, objective: Objective, rows: Mapping[str, Row], evaluations: Mapping[str, Evaluation],
         served: str, *, is_fixed: bool, search: str, left_out: tuple[str, ...],
         seconds: Mapping[str, float], seed: int, last_fit: str = "", new_users: str = "",
+        retrieval: str = "",
     ) -> Report:  # fmt: skip
         """Compares the served model with the best of the others, by their evaluations.
 
@@ -112,7 +115,7 @@ class Report:
         return cls(
             objective, tuple(order), served, against, comparison or None,
             len(evaluations[served].users), is_fixed, search, left_out, dict(seconds), last_fit,
-            new_users,
+            new_users, retrieval,
         )  # fmt: skip
 
     @property
@@ -161,7 +164,7 @@ class Report:
             kept = "fixed multiply is served"
         if self.served in (CLOSED, ORDER):
             kept = f"and validation prefers {self._row(self.served).parameters}"
-        further = filter(None, [self.last_fit, self.new_users])
+        further = filter(None, [self.last_fit, self.new_users, self.retrieval])
         told = f"verdict: {self.verdict}"
         return f"{self.search}, {kept}", *self.left_out, told, CAVEAT, *further
 

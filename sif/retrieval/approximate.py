@@ -52,7 +52,7 @@ class ApproximateEngine:
         engine: Exact, of a function whose scores are products.
         graph: Of the engine's items, by their vectors.
         candidate_cost: Items that are scored exactly in the time of one in sight of the search;
-            users for whom the exact engine is cheaper get its answers.
+            users for whom the exact engine is cheaper get its answers. None: `CANDIDATE_COST`.
 
     Attributes:
         engine, graph: See the arguments.
@@ -62,9 +62,10 @@ class ApproximateEngine:
     """
 
     def __init__(
-        self, engine: ItemEngine, graph: ItemGraph, candidate_cost: int = CANDIDATE_COST
+        self, engine: ItemEngine, graph: ItemGraph, candidate_cost: int | None = None
     ) -> None:
-        self.engine, self.graph, self._cost = engine, graph, candidate_cost
+        self.engine, self.graph = engine, graph
+        self._cost = CANDIDATE_COST if candidate_cost is None else candidate_cost
         vectors = vectors_of(engine)
         expected = (0, 0) if vectors is None else tuple(vectors.shape)
         if expected != (graph.n_items, graph.dimension):
@@ -117,8 +118,12 @@ class ApproximateEngine:
             return np.zeros(n, dtype=np.int64)
         needed = np.ceil(_SPARE * np.minimum(needed + closed, needed / share)).astype(np.int64)
         count = 1 << np.ceil(np.log2(np.maximum(needed, _FEWEST))).astype(np.int64)
-        is_dear = np.maximum(count, graph.expansion) * self._cost >= self.engine.n_items
-        return np.where(is_dear | (count > len(graph)), 0, count)
+        is_cheap = self.is_cheaper(np.maximum(count, graph.expansion)) & (count <= len(graph))
+        return np.where(is_cheap, count, 0)
+
+    def is_cheaper(self, in_sight: Any) -> Any:
+        """Whether a search that keeps so many items in sight is cheaper than scoring all."""
+        return in_sight * self._cost < self.engine.n_items
 
     def _searched(
         self, users: UserVectors, rows: Numbers, k: int, count: int, excluded: Any,
@@ -197,8 +202,13 @@ def vectors_of(engine: ItemEngine) -> torch.Tensor | None:
     return vectors if usable else None
 
 
+def may_pay(n_items: int) -> bool:
+    """Whether a graph may be faster than the exact engine for so many items."""
+    return EXPANSIONS[0] * CANDIDATE_COST < n_items
+
+
 def calibrated(
-    engine: ItemEngine, graph: ItemGraph, users: UserVectors, candidate_cost: int = CANDIDATE_COST
+    engine: ItemEngine, graph: ItemGraph, users: UserVectors, candidate_cost: int | None = None
 ) -> Recall | None:
     """Raises the graph's expansion until it finds enough; measures against the exact engine.
 
@@ -217,9 +227,7 @@ def calibrated(
     exact = engine.top(users, LENGTH, allowed=graph.is_indexed).items
     approximate = ApproximateEngine(engine, graph, candidate_cost)
     recall = None
-    for expansion in EXPANSIONS:
-        if expansion * candidate_cost >= engine.n_items:
-            break
+    for expansion in filter(approximate.is_cheaper, EXPANSIONS):
         graph.expansion = expansion
         found = approximate.top(users, LENGTH, allowed=graph.is_indexed).items
         hits = [len(np.intersect1d(a[a >= 0], b)) for a, b in zip(exact, found, strict=True)]

@@ -51,6 +51,11 @@ class ItemGraph:
         """Items that it has."""
         return len(self._index)
 
+    @property
+    def size(self) -> int:
+        """Bytes of it, in memory or in a file."""
+        return int(self._index.serialized_length)
+
     @classmethod
     def built(
         cls, vectors: NDArray[np.float32], rows: NDArray[np.int64], expansion: int, threads: int = 1
@@ -104,6 +109,10 @@ class ItemGraph:
             "graph": np.frombuffer(bytes(self._index.save()), dtype=np.uint8),
         }  # fmt: skip
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles go by the state, since the library's index has neither."""
+        return type(self).of_state, (self.state(),)
+
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> Self:
         """The graph of a state that is not trusted: no link leads out of it.
@@ -129,9 +138,17 @@ class ItemGraph:
         return cls(index, rows, n_items, expansion)
 
 
+def require_usearch() -> Any:
+    """The module of usearch.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    return library("usearch.index", _WHERE, "usearch", "ann")
+
+
 def _empty(dimension: int) -> Any:
-    usearch = library("usearch.index", _WHERE, "usearch", "ann")
-    return usearch.Index(
+    return require_usearch().Index(
         ndim=dimension, metric="ip", dtype="bf16", connectivity=CONNECTIVITY,
         expansion_add=EXPANSION_ADD, enable_key_lookups=False,
     )  # fmt: skip

@@ -29,6 +29,7 @@ from sif.problems.histories import named_readers, reader_problems
 from sif.problems.interactions import InteractionProblem
 from sif.problems.order import order_problem
 from sif.problems.registered import check_registered
+from sif.recommender.approximation import check_retrieval
 from sif.tasks.cf.study import InteractionStudy
 from sif.utils.device import Runtime
 
@@ -49,6 +50,7 @@ def prepare(config: CFConfig, runtime: Runtime) -> InteractionStudy:
                 f"expected some of {', '.join(CONTROLS)}, or [] for none"
             )
     named_readers(config)
+    check_retrieval(config.retrieval)
     baselines = named_baselines(config.baselines, config.objective)
     dataset, split = load_data(config)
     label = dataset.name if dataset else Path(str(config.data.split_file)).stem

@@ -34,6 +34,7 @@ from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import follows
 from sif.problems.order import METHOD, ORDER, OrderCost, OrderProblem, order_cost
 from sif.problems.plan import Costs, OwnCost
+from sif.recommender.approximation import with_graph
 from sif.recommender.extend import with_owned
 from sif.recommender.file_checks import FittedOn
 from sif.recommender.model import ServedModel
@@ -118,6 +119,7 @@ class InteractionStudy(Study):
         self._tuning: dict[str, TuningSeconds] = {}
         self._second: SecondFits | None = None  # that are tested; None: the first ones are
         self._kept: dict[str, Scorer] = {}
+        self._retrieval: dict[str, Any] = {}  # how the saved model finds the best items
         self.data_hash = self.dataset.hash if self.dataset else self.split.hash
         self.split_hash, self.split_name = self.split.hash, self.split.protocol
         self.test_part = self.split
@@ -446,6 +448,12 @@ class InteractionStudy(Study):
             model = self._model(results.designs[SEARCHED], trained, rows == "all")
         model = replace(with_owned(model, known.dropped), fitted_on=rows)
         model.save(folder)
+        found = with_graph(model, self.config.seed)
+        self._retrieval = found.document
+        if found.told:
+            console.line(found.told)
+        if found.model.graph is not None:
+            found.model.save(folder)
         if not model.is_personalized:
             told = "ranks items alike for all users; its recommendations are refused"
             if results.baseline is not None:
@@ -633,6 +641,7 @@ class InteractionStudy(Study):
             "cold": cold_shares(self.test_part.train, self.test_part.test),
             "groups": group_documents(ours.test, self.test_part),
             "served": self._served_document(results),
+            **({"retrieval": self._retrieval} if self._retrieval else {}),
             **self._on_populations(results),
             "refit": {
                 "setting": self._asked,
