@@ -27,7 +27,7 @@ MODULES = {
     "cornac": "cornac", "implicit": "implicit", "lenskit": "lenskit", "matplotlib": "matplotlib",
     "mlflow": "mlflow", "numba": "numba", "onnx": "onnx", "onnxscript": "onnxscript",
     "optuna": "optuna", "pillow": "PIL", "pooch": "pooch", "pyarrow": "pyarrow",
-    "pymoo": "pymoo", "scikit-learn": "sklearn", "tqdm": "tqdm",
+    "pymoo": "pymoo", "scikit-learn": "sklearn", "tqdm": "tqdm", "usearch": "usearch",
 }  # fmt: skip
 """Optional libraries, and the modules that they install."""
 ALL = (*MODULES.values(), "threadpoolctl")
@@ -45,6 +45,10 @@ REFUSED = {
     ),
     "pymoo": ("--task cf --method nsga2 --no-tracking", r"method nsga2: .* 'sif\[bench\]'"),
     "scikit-learn": ("--task cnn --no-tracking", r"digits: .*\(pip install scikit-learn\)"),
+    "usearch": (
+        "--task cf --no-tracking --set retrieval=approximate",
+        r"approximate retrieval: .* 'sif\[ann\]'",
+    ),
 }  # fmt: skip
 """Commands that need a library, and their one line."""
 

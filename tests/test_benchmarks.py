@@ -226,6 +226,17 @@ def test_throughput_is_measured_at_a_toys_size(
     assert float(rows[1]["over_multiply"]) == 1
 
 
+def test_retrieval_is_measured_at_a_toys_size(tmp_path: Path, script: Script) -> None:
+    pytest.importorskip("usearch")
+    script("retrieval", "--items", 1500, "--dimension", 8, "--users", 40, "--exact-users", 20,
+           "--output", tmp_path / "a.csv")  # fmt: skip
+    with open(tmp_path / "a.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["library"], row["items"], row["users"]) == ("usearch", "1500", "40")
+    assert float(row["recall"]) > 0.9
+    assert all(float(row[name]) > 0 for name in ("users_per_second", "cpu_us", "exact_cpu_us"))
+
+
 def test_runs_of_several_seeds_become_one_table(tmp_path: Path, script: Script) -> None:
     runs = [tmp_path / f"seed{seed}" for seed in (0, 1)]
     for part, lines in (("train", 120), ("valid", 40), ("test", 40)):

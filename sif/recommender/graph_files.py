@@ -65,8 +65,6 @@ def read_graph(
     """
     path = folder / FILE
     if retrieval == "exact" or not path.is_file():
-        if retrieval == "approximate":
-            _logger.warning(f"retrieval: exact answers, since there is no {path}")
         return None
     state = checkpoint.load(path, KIND)
     try:

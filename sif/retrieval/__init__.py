@@ -1,1 +1,1 @@
-"""Exact top-k: the best items of any interaction function for many users, and neighbors."""
+"""The best items of any function for many users, exact or by a graph of items; neighbors."""

@@ -305,3 +305,20 @@ def test_a_best_setting_at_an_end_is_marked(job: Job, monkeypatch: pytest.Monkey
     found = job("run", "baselines=[ease]")
     assert found["baselines"]["ease"]["edge"] == ["l2"]
     assert "^ the best setting is at an end of what was tried: l2 of ease" in log("run")
+
+
+def test_a_graph_of_the_items_is_saved_and_told_where_it_is_asked_for(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("usearch")
+    monkeypatch.setattr("sif.retrieval.approximate.CANDIDATE_COST", 0.1)  # for 20 items
+    found = job(
+        "run", "baselines=[]", "serve=searched", "search.stages=[encoding]", "retrieval=approximate"
+    )
+    told = found["retrieval"]
+    assert told["kind"] == "approximate" and told["recall@10"] >= 0.98
+    assert (told["items"], told["users"]) == (20, 40)
+    assert "retrieval: approximate; graph of 20 items built in" in log("run")
+    graph = ServedModel.load(Path("run")).graph
+    assert graph is not None and len(graph) == 20 and graph.expansion == told["expansion"]
+    assert "retrieval" not in job("other", "baselines=[]", "search.stages=[encoding]")
