@@ -8,6 +8,7 @@ scoring everything is cheaper, is answered exactly.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,12 +63,12 @@ class ApproximateEngine:
     """
 
     def __init__(
-        self, engine: ItemEngine, graph: ItemGraph, candidate_cost: int | None = None
+        self, engine: ItemEngine, graph: ItemGraph, candidate_cost: float | None = None
     ) -> None:
         self.engine, self.graph = engine, graph
-        self._cost = CANDIDATE_COST if candidate_cost is None else candidate_cost
-        vectors = vectors_of(engine)
-        expected = (0, 0) if vectors is None else tuple(vectors.shape)
+        cost = CANDIDATE_COST if candidate_cost is None else candidate_cost
+        self._affordable = math.ceil(engine.n_items / cost) - 1
+        expected = engine.catalogue.product_shape
         if expected != (graph.n_items, graph.dimension):
             raise ShapeError(
                 f"graph of items: expected {expected[0]:,} items of {expected[1]} numbers, found "
@@ -117,13 +118,15 @@ class ApproximateEngine:
         if unknown.any() or share < _LEAST_SHARE:
             return np.zeros(n, dtype=np.int64)
         needed = np.ceil(_SPARE * np.minimum(needed + closed, needed / share)).astype(np.int64)
+        # Powers of two, so that many users are searched for at once.
         count = 1 << np.ceil(np.log2(np.maximum(needed, _FEWEST))).astype(np.int64)
-        is_cheap = self.is_cheaper(np.maximum(count, graph.expansion)) & (count <= len(graph))
-        return np.where(is_cheap, count, 0)
+        most = min(self._affordable, len(graph))
+        is_cheap = (needed <= most) & self.is_cheaper(graph.expansion)
+        return np.where(is_cheap, np.minimum(count, most), 0)
 
-    def is_cheaper(self, in_sight: Any) -> Any:
+    def is_cheaper(self, in_sight: int) -> bool:
         """Whether a search that keeps so many items in sight is cheaper than scoring all."""
-        return in_sight * self._cost < self.engine.n_items
+        return in_sight <= self._affordable
 
     def _searched(
         self, users: UserVectors, rows: Numbers, k: int, count: int, excluded: Any,
@@ -147,8 +150,9 @@ class ApproximateEngine:
         if excluded is not None:
             is_open &= ~_stored(excluded[rows], items)
         scores = catalogue.scores_of(ready, torch.from_numpy(items))
-        is_number = is_finite & ~scores.isnan().any(dim=1).numpy()
-        scores.nan_to_num_(nan=-torch.inf).masked_fill_(torch.from_numpy(~is_open), -torch.inf)
+        lost = scores.isnan()
+        is_number = is_finite & ~lost.any(dim=1).numpy()
+        scores.masked_fill_(lost | torch.from_numpy(~is_open), -torch.inf)
         values, best = (part.numpy() for part in best_of(scores, torch.from_numpy(items), k))
         return Top(best, values), is_number & (values[:, -1] > -np.inf)
 
@@ -208,7 +212,7 @@ def may_pay(n_items: int) -> bool:
 
 
 def calibrated(
-    engine: ItemEngine, graph: ItemGraph, users: UserVectors, candidate_cost: int | None = None
+    engine: ItemEngine, graph: ItemGraph, users: UserVectors, candidate_cost: float | None = None
 ) -> Recall | None:
     """Raises the graph's expansion until it finds enough; measures against the exact engine.
 

@@ -77,6 +77,11 @@ class Catalogue:
         """Columns of the items' side that differ among items: the others shift a user's scores."""
         return (self._right != self._right[:1]).any(dim=0).nonzero().flatten()
 
+    @property
+    def product_shape(self) -> tuple[int, int]:
+        """Shape of `item_vectors`; (0, 0) where scores are no products."""
+        return (self.n_items, len(self._telling)) if self.is_product else (0, 0)
+
     def item_vectors(self) -> Tensor:
         """Vectors (n_items, r) whose products with `user_vectors` order the items."""
         return self._right[:, self._telling]
@@ -107,11 +112,11 @@ class HistoryCatalogue:
         weights: Of the model.
 
     Attributes:
-        n_items, device, is_personalized, is_product: See `Catalogue`.
+        n_items, device, is_personalized, is_product, product_shape: See `Catalogue`.
     """
 
     device = torch.device("cpu")
-    is_product = False
+    is_product, product_shape = False, (0, 0)
 
     def __init__(self, weights: ItemWeights) -> None:
         self._weights, self.n_items = weights, weights.n_items

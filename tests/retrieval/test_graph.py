@@ -119,7 +119,8 @@ DAMAGE: dict[str, tuple[Callable[[bytearray], Any], str]] = {
     "link to a lower floor": (link_to_a_lower_floor, "same floor"),
     "cut": (lambda content: content.__delitem__(slice(-1, None)), "links of all items"),
     "longer": (lambda content: content.extend(b"\0"), "nothing after"),
-    "empty": (lambda content: content.clear(), "112 bytes"),
+    "empty": (lambda content: content.clear(), "found none"),
+    "short": (lambda content: content.__delitem__(slice(100, None)), "112 bytes"),
 }
 
 
