@@ -246,7 +246,7 @@ def calibrated(
 def _rows_of(users: UserVectors, rows: Numbers) -> UserVectors:
     places = torch.from_numpy(rows)
     biases = None if users.biases is None else users.biases[places]
-    return UserVectors(users.vectors[places], biases)  # type: ignore[index]
+    return UserVectors(users.vectors[places], biases)
 
 
 def _stored(matrix: Any, items: Numbers) -> Mask:

@@ -95,10 +95,10 @@ class ItemGraph:
             self._index.expansion_search = self.expansion
         found = self._index.search(unit, count, threads=threads)
         if len(queries) == 1:  # usearch answers a single query by a list of its own length
-            items = np.full((1, count), -1, dtype=np.int64)
-            items[0, : len(found)] = found.keys
-            return items
-        items = found.keys.astype(np.int64)
+            one = np.full((1, count), -1, dtype=np.int64)
+            one[0, : len(found)] = found.keys
+            return one
+        items: NDArray[np.int64] = found.keys.astype(np.int64)
         items[np.arange(count) >= found.counts[:, None]] = -1
         return items
 
