@@ -24,7 +24,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from sif.retrieval.approximate import EXPANSIONS, LENGTH, ApproximateEngine, calibrated, vectors_of
+from sif.retrieval.approximate import (
+    EXPANSIONS,
+    LENGTH,
+    ApproximateEngine,
+    calibrated,
+    head_and_rest,
+    vectors_of,
+)
 from sif.retrieval.engine import Engine, UserVectors
 from sif.retrieval.graph import CONNECTIVITY, EXPANSION_ADD, ItemGraph
 from sif.spaces.interaction.embeddings import TableShape
@@ -91,8 +98,10 @@ def by_usearch(engine: Engine, users: Vectors, count: int) -> Row:
     """The package's own way: build, choose the expansion, answer."""
     vectors = vectors_of(engine)
     assert vectors is not None
-    rows, first = np.arange(engine.n_items), EXPANSIONS[0]
-    graph, wall, cpu = timed(lambda: ItemGraph.built(vectors.numpy(), rows, first))
+    head, rest = head_and_rest(vectors.numpy(), np.arange(engine.n_items))
+    graph, wall, cpu = timed(
+        lambda: ItemGraph.built(vectors.numpy(), rest, EXPANSIONS[0], head=head)
+    )
     queries = UserVectors(torch.from_numpy(users))
     chosen = calibrated(engine, graph, UserVectors(queries.vectors[:CALIBRATION]), 1)
     asked = UserVectors(queries.vectors[CALIBRATION:])

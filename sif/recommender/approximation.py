@@ -21,6 +21,7 @@ from sif.retrieval.approximate import (
     TARGET,
     Recall,
     calibrated,
+    head_and_rest,
     may_pay,
     vectors_of,
 )
@@ -97,7 +98,8 @@ def _measured(model: ServedModel, seed: int) -> Approximation:
     users = np.random.default_rng(seed).permutation(trained)[:USERS]
     start = time.perf_counter()
     try:
-        graph = ItemGraph.built(vectors.numpy(), rows, EXPANSIONS[0], engine.threads)
+        head, rest = head_and_rest(vectors.numpy(), rows)
+        graph = ItemGraph.built(vectors.numpy(), rest, EXPANSIONS[0], engine.threads, head)
     except (MemoryError, RuntimeError) as error:  # of usearch; a fit must not be lost by it
         return _exact(model, f"no graph could be built: {first_line(error)}")
     seconds = time.perf_counter() - start

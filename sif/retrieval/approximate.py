@@ -1,7 +1,9 @@
 """The best items of most users by a graph of the items, of the others by the exact engine.
 
-A graph finds candidates; their scores are computed in float32 as those of the exact engine, so that
-an item has the same score in both, up to rounding, and ties go to the lowest item. More candidates
+The longest vectors, a 64th of all, are the best of many users: all of them are scored. In a graph
+they would draw all links to themselves, and others would have none. The graph of the rest finds
+further candidates; their scores are computed in float32 as those of the exact engine, so that an
+item has the same score in both, up to rounding, and ties go to the lowest item. More candidates
 make up for items that a user may not get. Whoever still has too few, or would need so many that
 scoring everything is cheaper, is answered exactly.
 """
@@ -15,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 
 from sif.errors import ScoreError, ShapeError
 from sif.retrieval.catalogue import Catalogue
@@ -39,6 +42,8 @@ _LEAST_SHARE = 0.5
 _SPARE = 1.5
 """Candidates per item that is needed: bfloat16 confuses items of nearly the same score."""
 _FEWEST = 16
+_HEAD = 64
+"""One item in so many is scored for everybody."""
 _ROWS = 1024
 """Users whose candidates are scored together."""
 
@@ -74,6 +79,7 @@ class ApproximateEngine:
                 f"graph of items: expected {expected[0]:,} items of {expected[1]} numbers, found "
                 f"{graph.n_items:,} of {graph.dimension}"
             )
+        self._head = _Head(engine, graph.head) if len(graph.head) else None
 
     @torch.no_grad()
     def top(
@@ -120,7 +126,7 @@ class ApproximateEngine:
         needed = np.ceil(_SPARE * np.minimum(needed + closed, needed / share)).astype(np.int64)
         # Powers of two, so that many users are searched for at once.
         count = 1 << np.ceil(np.log2(np.maximum(needed, _FEWEST))).astype(np.int64)
-        most = min(self._affordable, len(graph))
+        most = min(self._affordable, graph.linked)
         is_cheap = (needed <= most) & self.is_cheaper(graph.expansion)
         return np.where(is_cheap, np.minimum(count, most), 0)
 
@@ -132,29 +138,40 @@ class ApproximateEngine:
         self, users: UserVectors, rows: Numbers, k: int, count: int, excluded: Any,
         allowed: Mask | None,
     ) -> tuple[Top, Mask]:  # fmt: skip
-        """Items of some users by the graph, and who of them got k."""
-        catalogue = self.engine.catalogue
-        assert isinstance(catalogue, Catalogue)  # noqa: S101
+        """Items of some users by head and graph, and who of them got k."""
         some = _rows_of(users, rows)
-        assert isinstance(some.vectors, torch.Tensor)  # noqa: S101
-        ready = catalogue.users(some.vectors, some.biases)
+        hidden = None if excluded is None else excluded[rows]
+        try:
+            items, scores = self._linked(some, count, hidden, allowed)
+            if self._head is not None:
+                top = self._head.top(some, k, hidden, allowed)
+                items = np.concatenate([items, top.items], axis=1)
+                scores = np.concatenate([scores, top.scores], axis=1)
+        except ScoreError:  # the exact engine tells whose
+            nothing = np.zeros((len(rows), k))
+            return Top(nothing.astype(np.int64), nothing.astype(np.float32)), nothing[:, 0] > 0
+        values, best = best_of(torch.from_numpy(scores), torch.from_numpy(items), k)
+        return Top(best.numpy(), values.numpy()), values[:, -1].numpy() > -np.inf
+
+    def _linked(
+        self, users: UserVectors, count: int, excluded: Any, allowed: Mask | None
+    ) -> tuple[Numbers, NDArray[np.float32]]:
+        """Items (b, count) that the graph leads to, and their scores; minus infinity: closed."""
+        catalogue = self.engine.catalogue
+        assert isinstance(catalogue, Catalogue) and isinstance(users.vectors, torch.Tensor)  # noqa: S101
+        ready = catalogue.users(users.vectors, users.biases)
         queries = catalogue.user_vectors(ready).numpy()
-        is_finite = np.isfinite(queries).all(axis=1)
-        items = self.graph.search(
-            np.where(is_finite[:, None], queries, 0), count, self.engine.threads
-        )
+        _refuse_lost(~np.isfinite(queries).all(axis=1))
+        items = self.graph.search(queries, count, self.engine.threads)
         is_open = items >= 0
         items = np.maximum(items, 0)
         if allowed is not None:
             is_open &= allowed[items]
         if excluded is not None:
-            is_open &= ~_stored(excluded[rows], items)
-        scores = catalogue.scores_of(ready, torch.from_numpy(items))
-        lost = scores.isnan()
-        is_number = is_finite & ~lost.any(dim=1).numpy()
-        scores.masked_fill_(lost | torch.from_numpy(~is_open), -torch.inf)
-        values, best = (part.numpy() for part in best_of(scores, torch.from_numpy(items), k))
-        return Top(best, values), is_number & (values[:, -1] > -np.inf)
+            is_open &= ~_stored(excluded, items)
+        scores = catalogue.scores_of(ready, torch.from_numpy(items)).numpy()
+        _refuse_lost(np.isnan(scores).any(axis=1))
+        return items, np.where(is_open, scores, np.float32(-np.inf))
 
     def _answer_exactly(
         self, best: Top, users: UserVectors, rows: Numbers, k: int, excluded: Any,
@@ -169,6 +186,32 @@ class ApproximateEngine:
         except ScoreError as error:
             raise ScoreError(int(rows[error.row])) from None
         best.items[rows], best.scores[rows] = top.items, top.scores
+
+
+class _Head:
+    """The best of a few items, exactly."""
+
+    def __init__(self, engine: ItemEngine, items: Numbers) -> None:
+        assert isinstance(engine.catalogue, Catalogue)  # noqa: S101
+        some = engine.catalogue.among(torch.from_numpy(items))
+        self._engine = ItemEngine(some, engine.dimension, threads=engine.threads)
+        self._items = items
+        self._places = np.full(engine.n_items, -1, dtype=np.int64)
+        self._places[items] = np.arange(len(items))
+
+    def top(self, users: UserVectors, k: int, excluded: Any, allowed: Mask | None) -> Top:
+        """At most k items of each; item 0 with minus infinity where nothing is left."""
+        if excluded is not None:
+            places = self._places[excluded.indices]
+            edges = np.append(0, np.cumsum(places >= 0))[excluded.indptr]
+            places = places[places >= 0]
+            shape = (len(users), len(self._items))
+            excluded = sparse.csr_array(
+                (np.ones(len(places), np.bool_), places, edges), shape=shape
+            )
+        some = None if allowed is None else allowed[self._items]
+        best = self._engine.top(users, min(k, len(self._items)), excluded=excluded, allowed=some)
+        return Top(np.where(best.items < 0, 0, self._items[best.items]), best.scores)
 
 
 @dataclass(frozen=True)
@@ -206,6 +249,14 @@ def vectors_of(engine: ItemEngine) -> torch.Tensor | None:
     return vectors if usable else None
 
 
+def head_and_rest(vectors: NDArray[np.float32], rows: Numbers) -> tuple[Numbers, Numbers]:
+    """The items with the longest vectors, a 64th of all, and the rest of some items (m,)."""
+    length = np.square(vectors[rows]).sum(axis=1)
+    order = np.argsort(-length, kind="stable")
+    count = len(rows) // _HEAD
+    return np.sort(rows[order[:count]]), np.sort(rows[order[count:]])
+
+
 def may_pay(n_items: int) -> bool:
     """Whether a graph may be faster than the exact engine for so many items."""
     return EXPANSIONS[0] * CANDIDATE_COST < n_items
@@ -241,6 +292,11 @@ def calibrated(
         if recall.suffices:
             break
     return recall
+
+
+def _refuse_lost(lost: Mask) -> None:
+    for row in np.flatnonzero(lost)[:1]:
+        raise ScoreError(int(row))
 
 
 def _rows_of(users: UserVectors, rows: Numbers) -> UserVectors:

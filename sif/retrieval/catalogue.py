@@ -6,6 +6,7 @@ included; `sif.retrieval.kernels` adds the others.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -93,6 +94,12 @@ class Catalogue:
     def scores_of(self, users: Users, items: Tensor) -> Tensor:
         """Scores (b, c) of c items of each user, int64 (b, c); of products alone."""
         return (users.left[:, None] * self._right[items]).sum(dim=2)
+
+    def among(self, items: Tensor) -> Catalogue:
+        """The catalogue of some items alone, int64 (m,); of products alone."""
+        some = copy.copy(self)
+        some._right, some.n_items = self._right[items], len(items)
+        return some
 
     def write(self, users: Users, start: int, stop: int, out: Tensor) -> None:
         """Writes scores of items start..stop into the first columns of out (b, any) float32."""

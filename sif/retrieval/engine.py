@@ -104,7 +104,7 @@ class ItemEngine:
         n_items: Items, all of which are scored.
         is_personalized: Whether the order of the items depends on the user. It does not where the
             user enters as a summand alone (plus, concat).
-        catalogue, threads: See the arguments.
+        catalogue, dimension, threads: See the arguments.
 
     Raises:
         ConfigError: A limit below 1.
@@ -120,7 +120,7 @@ class ItemEngine:
             raise ConfigError(
                 f"engine: expected memory and threads of at least 1, found {memory} and {threads}"
             )
-        self._memory, self.threads, self._dimension = memory, threads, dimension
+        self._memory, self.threads, self.dimension = memory, threads, dimension
         self.catalogue = catalogue
         self.n_items, self.is_personalized = catalogue.n_items, catalogue.is_personalized
 
@@ -245,7 +245,7 @@ class ItemEngine:
         in_chunks(n, self._rows(n, max(width, 1)), self.threads, worker)
 
     def _check(self, users: UserVectors) -> None:
-        expected = (len(users), self._dimension)
+        expected = (len(users), self.dimension)
         if users.vectors.shape != expected:
             raise ShapeError(
                 f"user vectors: expected shape {expected}, found {tuple(users.vectors.shape)}"

@@ -23,6 +23,7 @@ CONNECTIVITY = 16
 """Links of an item, twice as many on the ground floor."""
 EXPANSION_ADD = 128
 """Items that are kept in sight while one is added."""
+NO_ITEMS = np.zeros(0, dtype=np.int64)
 _WHERE = "approximate retrieval"
 
 
@@ -34,22 +35,29 @@ class ItemGraph:
         rows: (m,) these numbers.
         n_items: Of the catalogue.
         expansion: Items that a search keeps in sight: more find more, and take longer.
+        head: int64 (h,), ascending, further items, which have no links: whoever searches scores
+            all of them.
 
     Attributes:
-        n_items, expansion: See the arguments.
-        is_indexed: bool (n_items,), the items that the graph has.
+        n_items, expansion, head: See the arguments.
+        is_indexed: bool (n_items,), the items that it has, those of the head among them.
         dimension: Entries of a vector.
+        linked: Number of items with links.
     """
 
-    def __init__(self, index: Any, rows: NDArray[Any], n_items: int, expansion: int) -> None:
+    def __init__(
+        self, index: Any, rows: NDArray[Any], n_items: int, expansion: int,
+        head: NDArray[np.int64] = NO_ITEMS,
+    ) -> None:  # fmt: skip
         self._index, self.n_items, self.dimension = index, n_items, int(index.ndim)
         self.is_indexed = np.zeros(n_items, np.bool_)
         self.is_indexed[rows] = True
-        self.expansion = expansion
+        self.is_indexed[head] = True
+        self.expansion, self.head, self.linked = expansion, head, len(index)
 
     def __len__(self) -> int:
         """Items that it has."""
-        return len(self._index)
+        return self.linked + len(self.head)
 
     @property
     def size(self) -> int:
@@ -58,15 +66,17 @@ class ItemGraph:
 
     @classmethod
     def built(
-        cls, vectors: NDArray[np.float32], rows: NDArray[np.int64], expansion: int, threads: int = 1
-    ) -> Self:
+        cls, vectors: NDArray[np.float32], rows: NDArray[np.int64], expansion: int,
+        threads: int = 1, head: NDArray[np.int64] = NO_ITEMS,
+    ) -> Self:  # fmt: skip
         """A graph of some items; the same from run to run on one thread.
 
         Args:
             vectors: Of all items (n_items, r), finite.
-            rows: (m,) the items that it gets, different ones.
+            rows: (m,) the items that it links, different ones.
             expansion: See the class.
             threads: Of the CPU.
+            head: See the class.
 
         Raises:
             ConfigError: usearch is not installed.
@@ -76,7 +86,7 @@ class ItemGraph:
         # usearch takes products from 1: below 1 no digit of them is lost.
         scaled = vectors[rows] / np.float32(longest or 1.0)
         index.add(rows.astype(np.uint64), scaled, threads=threads)
-        return cls(index, rows, len(vectors), expansion)
+        return cls(index, rows, len(vectors), expansion, head)
 
     def search(
         self, queries: NDArray[np.float32], count: int, threads: int = 1
@@ -85,7 +95,7 @@ class ItemGraph:
 
         Args:
             queries: (b, r), finite.
-            count: Items of each, at most as many as the graph has.
+            count: Items of each, at most as many as have links.
             threads: Of the CPU.
         """
         length = np.sqrt(np.square(queries, dtype=np.float64).sum(axis=1, keepdims=True))
@@ -106,6 +116,7 @@ class ItemGraph:
         """Plain values and one array, from which `of_state` makes the graph again."""
         return {
             "n_items": self.n_items, "expansion": self.expansion, "dimension": self.dimension,
+            "head": self.head,
             "graph": np.frombuffer(bytes(self._index.save()), dtype=np.uint8),
         }  # fmt: skip
 
@@ -135,7 +146,15 @@ class ItemGraph:
             index.load(content.tobytes())
         except (RuntimeError, ValueError) as error:
             raise CheckpointError(f"expected a graph of usearch, found {error}") from None
-        return cls(index, rows, n_items, expansion)
+        head = state["head"]
+        if getattr(head, "dtype", None) != np.int64 or head.ndim != 1:
+            raise ValueError("the head of the graph: expected int64 (h,)")
+        ascends = bool((np.diff(head) > 0).all())
+        if not ascends or (len(head) and not 0 <= head[0] <= head[-1] < n_items):
+            raise ValueError(f"the head of the graph: expected ascending items below {n_items:,}")
+        if np.isin(head, rows.astype(np.int64)).any():
+            raise ValueError("the head of the graph: expected items without links")
+        return cls(index, rows, n_items, expansion, head)
 
 
 def require_usearch() -> Any:

@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sif.errors import ConfigError, ScoreError, ShapeError
-from sif.retrieval.approximate import ApproximateEngine, calibrated, vectors_of
+from sif.retrieval.approximate import (
+    ApproximateEngine,
+    calibrated,
+    head_and_rest,
+    vectors_of,
+)
 from sif.retrieval.catalogue import Catalogue
 from sif.retrieval.engine import Engine, Top, UserVectors
 from sif.retrieval.graph import ItemGraph
@@ -52,7 +57,9 @@ def with_graph(
     vectors = vectors_of(engine)
     assert vectors is not None
     some = np.arange(engine.n_items) if rows is None else rows
-    return ApproximateEngine(engine, ItemGraph.built(vectors.numpy(), some, expansion), cost)
+    head, rest = head_and_rest(vectors.numpy(), some)
+    graph = ItemGraph.built(vectors.numpy(), rest, expansion, head=head)
+    return ApproximateEngine(engine, graph, cost)
 
 
 def seen_of(counts: NDArray[np.int64], items: int = ITEMS) -> sparse.csr_array:
@@ -217,6 +224,29 @@ def test_only_products_of_finite_vectors_have_a_graph() -> None:
     other = with_graph(make_engine(items=100)).graph
     with pytest.raises(ShapeError, match=r"expected 900 items of 9 numbers, found 100 of 9"):
         ApproximateEngine(make_engine(), other)
+
+
+def test_the_head_has_the_longest_vectors() -> None:
+    vectors = np.random.default_rng(0).standard_normal((500, 3)).astype(np.float32)
+    rows = np.arange(0, 500, 2)
+    head, rest = head_and_rest(vectors, rows)
+    norms = np.linalg.norm(vectors, axis=1)
+    assert len(head) == 250 // 64 and norms[head].min() >= norms[rest].max()
+    np.testing.assert_array_equal(np.sort(np.concatenate([head, rest])), rows)
+    assert (np.diff(head) > 0).all()
+
+
+def test_long_vectors_hide_no_others() -> None:
+    """In one graph of all items a few long vectors would draw the links to themselves."""
+    engine = make_engine(items=3000, spread=1.5, biases=False)
+    users = engine.vectors(np.arange(USERS))
+    for hide in (False, True):
+        allowed = np.ones(3000, np.bool_)
+        if hide:  # the head
+            allowed[with_graph(engine).graph.head] = False
+        exact = engine.top(users, 10, allowed=allowed)
+        found = with_graph(engine, expansion=128).top(users, 10, allowed=allowed)
+        assert recall(found, exact) > 0.95
 
 
 def test_a_column_that_all_items_share_is_left_out_of_the_graph() -> None:

@@ -69,6 +69,8 @@ def test_norms_that_differ_cost_no_recall(norms: float) -> None:
 
 
 def test_is_the_same_after_it_was_saved(graph: ItemGraph, vectors: np.ndarray) -> None:
+    again = ItemGraph.of_state(graph.state() | {"head": np.array([1, 5])})
+    assert again.is_indexed[[1, 5]].all() and len(again) == len(ROWS) + 2
     again = ItemGraph.of_state(graph.state())
     assert (again.n_items, again.expansion, len(again)) == (ITEMS, 64, len(ROWS))
     np.testing.assert_array_equal(again.is_indexed, graph.is_indexed)
@@ -136,7 +138,9 @@ def test_bytes_that_lead_out_of_the_graph_are_refused(name: str, graph: ItemGrap
 
 @pytest.mark.parametrize("change", [
     {"n_items": 10}, {"n_items": "600"}, {"expansion": 0}, {"expansion": True}, {"dimension": 7},
-    {"dimension": 2**30}, {"graph": np.zeros(9)}, {"graph": "text"},
+    {"dimension": 2**30}, {"head": "text"}, {"head": np.array([3, 1])}, {"head": np.array([-1])},
+    {"head": np.array([1, ITEMS])}, {"head": np.array([0])}, {"head": np.array([1.0])},
+    {"graph": np.zeros(9)}, {"graph": "text"},
 ])  # fmt: skip
 def test_numbers_that_contradict_the_graph_are_refused(
     change: dict[str, Any], graph: ItemGraph
