@@ -14,11 +14,13 @@ import pandas as pd
 
 from sif.bench import figures, results
 from sif.bench import mlflow_summary as recording
-from sif.bench.folder import BenchFolder, State
+from sif.bench.executor import Executor, LocalExecutor
+from sif.bench.folder import BenchFolder
 from sif.bench.plan import Plan, Trial
 from sif.bench.report import Comparison, compare, markdown, missing, terminal
 from sif.bench.request import Request
-from sif.bench.sitting import Nesting, Sitting, cores
+from sif.bench.sitting import Nesting, Sitting
+from sif.bench.state import State
 from sif.config import new_run_folder
 from sif.errors import ConfigError
 from sif.tasks.console import Console
@@ -134,20 +136,24 @@ class Bench:
         )
 
     @checks_types
-    def run(self, workers: int | None = None, *, quiet: bool = False) -> BenchResult:
+    def run(
+        self, workers: int | None = None, *, executor: Executor | None = None, quiet: bool = False
+    ) -> BenchResult:
         """Runs what is left to run, then reports.
 
         Args:
-            workers: Processes at a time; None: one per core.
+            workers: Trials at a time; None: one per core, on a cluster as many as it has place for.
+            executor: Where they run; None: in processes of this machine.
             quiet: Only the report on the terminal.
 
         Raises:
-            ConfigError: The folder is in use, or another's.
+            ConfigError: The folder is in use, or another's, or the executor cannot run anything.
             KeyboardInterrupt: The trials have been stopped; a later run continues.
         """
-        workers = cores() if workers is None else workers
-        if workers < 1:
+        if workers is not None and workers < 1:
             raise ConfigError(f"workers: expected at least 1, found {workers}")
+        executor = executor or LocalExecutor()
+        executor.check()
         place = BenchFolder(self.folder)
         if not (self.folder / "bench.yaml").is_file():
             place.create(self.plan)
@@ -156,7 +162,7 @@ class Bench:
             closing(Console(self.folder / "log.txt", quiet)) as console,
             recording.summary_of_bench(self.folder, self.plan) as summary,
         ):
-            self._run(place, workers, console, inherited, summary.run_id)
+            self._run(place, executor, workers, console, inherited, summary.run_id)
             found = self.report()
             recording.record_bench(summary, found.results, found.comparison)
             console.result(found.text)
@@ -166,8 +172,8 @@ class Bench:
         return found
 
     def _run(
-        self, place: BenchFolder, workers: int, console: Console, inherited: Sequence[int],
-        parent: str | None,
+        self, place: BenchFolder, executor: Executor, workers: int | None, console: Console,
+        inherited: Sequence[int], parent: str | None,
     ) -> None:  # fmt: skip
         for name, reason in self.plan.refused.items():
             console.line(f"refused: {name}: {reason}")
@@ -177,13 +183,15 @@ class Bench:
             f"{len(self.plan.accepted)} method(s) x {len(self.plan.seeds)} seed(s), "
             f"{self.plan.budget} each" + (f"; {done} trials finished before" if done else "")
         )
-        sitting.run(console, "bench", workers, inherited)
+        sitting.run(console, "bench", executor, workers, inherited)
 
     def _sitting(self, place: BenchFolder, parent: str | None) -> Sitting[Trial]:
         nesting = Nesting(self.plan.job.tracking, self.experiment, parent)
+        needs = nesting.needs(self.plan.job, place.job)
         return Sitting(
-            place, self.plan.trials(), partial(_command, place, nesting), partial(_outcome, place)
-        )
+            place, self.plan.trials(), partial(_command, place, nesting), partial(_outcome, place),
+            lambda trial: needs,
+        )  # fmt: skip
 
     @property
     def experiment(self) -> str:

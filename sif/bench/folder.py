@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Protocol
 
 import yaml
 
 from sif.bench.plan import Budget, Entrant, Plan
+from sif.bench.state import State
 from sif.config import dump_config
 from sif.config.files import read_yaml
 from sif.errors import ConfigError, DataError
@@ -20,8 +21,6 @@ from sif.utils.locks import locked
 VERSION = 1
 SETTINGS, JOB = "bench.yaml", "job.yaml"
 
-Status = Literal["finished", "failed", "pending", "refused"]
-
 
 class Named(Protocol):
     """A trial: one job among several."""
@@ -30,22 +29,6 @@ class Named(Protocol):
     def name(self) -> str:
         """The name of its folder and of its MLflow run."""
         ...
-
-
-@dataclass(frozen=True)
-class State:
-    """The progress of a trial.
-
-    Attributes:
-        status: "pending": not begun, or interrupted.
-        reason: Of a failure or a refusal.
-        peak_memory_mb: Most memory that its process had at once, in the sitting in which it ended;
-            None: not known here.
-    """
-
-    status: Status
-    reason: str = ""
-    peak_memory_mb: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

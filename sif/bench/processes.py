@@ -11,13 +11,13 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Generic, TypeVar
 
-from sif.bench.folder import State
+from sif.bench.state import State
 
 T = TypeVar("T")
 
@@ -29,11 +29,21 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA
 
 @dataclass(frozen=True)
 class Work(Generic[T]):
-    """A trial, the command that does it, and the file that its output is appended to."""
+    """A trial as a process.
+
+    Attributes:
+        trial: Which one.
+        command: Does it.
+        log: File that its output is appended to.
+        folder: Working directory; None: that of this process.
+        environment: Variables beside those of this process.
+    """
 
     trial: T
     command: Sequence[str]
     log: Path
+    folder: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -72,7 +82,7 @@ def run_all(
             have ended.
     """
     left, running = deque(works), list[_Running[T]]()
-    with _terminable():
+    with terminable():
         try:
             while left or running:
                 while left and len(running) < workers:
@@ -93,14 +103,15 @@ def _start(work: Work[T], inherited: Sequence[int], threads: int | None) -> _Run
     # The package that is running here, wherever it was started from.
     paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     few = {} if threads is None else dict.fromkeys(_THREADS, str(threads))
-    environment = os.environ | few | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    whole = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    environment = os.environ | work.environment | few | whole
     work.log.parent.mkdir(parents=True, exist_ok=True)
     with work.log.open("ab") as log:
         offset = log.tell()
         # A session of its own: Ctrl-C reaches the bench alone, which tells its trials in order.
         process = subprocess.Popen(
             work.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-            env=environment, start_new_session=True, pass_fds=tuple(inherited),
+            env=environment, cwd=work.folder, start_new_session=True, pass_fds=tuple(inherited),
         )  # fmt: skip
     return _Running(work, process, offset)
 
@@ -149,7 +160,7 @@ def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 @contextlib.contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """Schedulers and closed terminals end a job by signals, which are handled as Ctrl-C is."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from sif.bench.folder import BenchFolder, State
+from sif.bench.folder import BenchFolder
 from sif.bench.plan import Plan, Trial
+from sif.bench.state import State
 from sif.evaluation.metrics import higher_is_better
 from sif.tasks import search_history
 from sif.utils.checkpoint import read_json, write_bytes_atomic

@@ -6,22 +6,22 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
+from urllib.parse import urlsplit
 
-from sif.bench.folder import Named, State, TrialsFolder
-from sif.bench.processes import Work, job_command, run_all
-from sif.config import TrackingConfig
+from sif.bench.executor import Executor, Listener, Needs, Task
+from sif.bench.folder import Named, TrialsFolder
+from sif.bench.inputs import inputs_of
+from sif.bench.processes import Work, job_command
+from sif.bench.state import State
+from sif.config import CommonConfig, TrackingConfig
 from sif.tasks.console import Console
 
 T = TypeVar("T", bound=Named)
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+_OWN_STORES = ("", "file", "sqlite")
+"""Schemes of MLflow's stores that are files of this machine."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,13 @@ class Nesting:
     tracking: TrackingConfig
     experiment: str
     parent: str | None = None
+
+    @property
+    def own_store(self) -> str:
+        """The store, where it is files of this machine; empty for a server, and without a store."""
+        uri = self.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI", "")
+        own = self.tracking.enabled and urlsplit(uri).scheme in _OWN_STORES
+        return (uri or "a store in the working directory") if own else ""
 
     def command(self, run: Path, begin: Sequence[str], sets: Sequence[str] = ()) -> list[str]:
         """The command that begins a trial's job, or goes on with it where it was begun.
@@ -58,6 +65,17 @@ class Nesting:
             "--output-dir", run, "--quiet", *store,
         ])  # fmt: skip
 
+    def needs(self, config: CommonConfig, job: Path) -> Needs:
+        """The needs of a trial.
+
+        Args:
+            config: Of its job.
+            job: The file that holds it.
+        """
+        on_gpu = config.device.startswith("cuda")
+        inputs = (job.absolute(), *inputs_of(config))
+        return Needs(inputs, config.threads or 1, float(on_gpu), store=self.own_store)
+
 
 @dataclass(frozen=True)
 class Sitting(Generic[T]):
@@ -68,12 +86,14 @@ class Sitting(Generic[T]):
         trials: All of them, in the order in which they run.
         command: Begins a trial's job, or goes on with it.
         outcome: The end of a trial, on one line.
+        needs: What a trial's job needs.
     """
 
     place: TrialsFolder
     trials: Sequence[T]
     command: Callable[[T], list[str]]
     outcome: Callable[[T, State], str]
+    needs: Callable[[T], Needs] = lambda trial: Needs()
 
     @property
     def left(self) -> list[T]:
@@ -81,15 +101,16 @@ class Sitting(Generic[T]):
         return [one for one in self.trials if self.place.state(one).status != "finished"]
 
     def run(
-        self, console: Console, stage: str, workers: int, inherited: Sequence[int],
-        threads: int | None = 1,
+        self, console: Console, stage: str, executor: Executor, workers: int | None,
+        inherited: Sequence[int], threads: int | None = 1,
     ) -> None:  # fmt: skip
         """Runs what is left.
 
         Args:
             console: Gets a line for each end, and the progress.
             stage: Name of the progress.
-            workers: Processes at a time.
+            executor: Where it runs.
+            workers: Trials at a time; None: as many as the executor has place for.
             inherited: File descriptors that the processes keep open.
             threads: Of each process; None: as many as it takes by itself.
 
@@ -109,8 +130,14 @@ class Sitting(Generic[T]):
             if console.terminal:
                 console.progress(stage, done, total, ", ".join(trial.name for trial in running))
 
-        works = [Work(one, self.command(one), self.place.log(one)) for one in left]
-        run_all(works, workers, ended, waiting, inherited, threads)
+        tasks = [self._task(one) for one in left]
+        listener = Listener(ended, waiting, console.line)
+        executor.run(tasks, listener, workers, inherited, threads)
+
+    def _task(self, trial: T) -> Task[T]:
+        work = Work(trial, self.command(trial), self.place.log(trial))
+        run = self.place.run(trial)
+        return Task(work, run, self.needs(trial), partial(self.command, trial))
 
     def _told(self, trial: T, state: State) -> str:
         if state.status != "finished":

@@ -6,10 +6,13 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sif.config import task_names
 from sif.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sif.bench import Executor
 
 Argument = Callable[[Any], object]
 """Adds an argument, or several mutually exclusive ones, to a parser."""
@@ -61,6 +64,34 @@ SHARED_FLAGS = {
 """Name of an argument to the key of a configuration."""
 JOB_FLAGS = {"dataset": "dataset", "split_file": "data.split_file", **SHARED_FLAGS}
 """The same of commands that make jobs of one task and one data set."""
+
+
+EXECUTOR_ARGUMENTS: tuple[Argument, ...] = (
+    argument("--executor", choices=("local", "ray"),
+             help="processes of this machine, or tasks of Ray (default: local)"),
+    argument("--ray-address", metavar="HOST:PORT",
+             help="a running cluster, or auto (default: RAY_ADDRESS, else Ray on this machine)"),
+    argument("--memory", metavar="SIZE", help="that Ray reserves for each of them: 4GB, 512MiB"),
+    argument("--gpus", type=float, metavar="N", help="that Ray reserves for each of them: 1, 0.25"),
+)  # fmt: skip
+"""Options of commands that run several jobs."""
+
+
+def executor(values: argparse.Namespace) -> Executor | None:
+    """The executor that was asked for; None: processes of this machine.
+
+    Raises:
+        ConfigError: Options of Ray without it, or Ray is missing.
+    """
+    given = {name: getattr(values, name) for name in ("ray_address", "memory", "gpus")}
+    if values.executor == "ray":
+        from sif.bench.cluster import RayExecutor
+
+        return RayExecutor(values.ray_address, values.memory, values.gpus)
+    for name, value in given.items():
+        if value is not None:
+            raise ConfigError(f"{name}: expected it with --executor ray, found {value} without")
+    return None
 
 
 def given(values: argparse.Namespace, flags: Mapping[str, str] = JOB_FLAGS) -> dict[str, Any]:

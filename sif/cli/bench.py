@@ -10,7 +10,7 @@ from sif.bench.bench import Bench
 from sif.bench.folder import BenchFolder
 from sif.bench.plan import Entrant, Plan
 from sif.bench.request import Request, changes
-from sif.cli.arguments import check_resumed, given, program
+from sif.cli.arguments import check_resumed, executor, given, program
 from sif.cli.interruption import going_on
 from sif.errors import ConfigError, SifError
 
@@ -28,11 +28,12 @@ def run(values: argparse.Namespace) -> None:
         report = Bench.open(values.report).report()
         print(report.text, *report.missing, report.folder / "report.md", sep="\n")
         return
+    place = executor(values)
     bench = _resumed(values) if values.resume is not None else _new(values)
     again = f"{program('bench')} --resume {bench.folder}"
     job = BenchFolder(bench.folder).job
     with going_on(lambda: f"go on with: {again}" if job.is_file() else ""):
-        report = bench.run(values.workers, quiet=values.quiet)
+        report = bench.run(values.workers, executor=place, quiet=values.quiet)
     if report.failed:
         raise SifError(
             f"{len(report.failed)} of {len(report.results)} trials failed: "

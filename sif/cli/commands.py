@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sif.cli.arguments import (
+    EXECUTOR_ARGUMENTS,
     JOB_ARGUMENTS,
     SHARED_ARGUMENTS,
     Argument,
@@ -251,7 +252,8 @@ OTHERS: dict[str, Verb] = {
         argument("--against", metavar="NAME",
                  help="reference of differences (default: the first)"),
         argument("--workers", type=int, metavar="N",
-                 help="trials at a time (default: one per core)"),
+                 help="trials at a time (default: one per core, or all that Ray has place for)"),
+        *EXECUTOR_ARGUMENTS,
         argument("--output-dir", metavar="DIR", type=Path, help="default: a new one in benches/"),
         either(
             argument("--resume", metavar="DIR", type=Path, help="continue a bench"),
@@ -266,7 +268,9 @@ OTHERS: dict[str, Verb] = {
         argument("--seeds", type=int, metavar="N", help="number of seeds (default: 1)"),
         argument("--seed", type=int, metavar="N", help="the first of them (default: 0)"),
         argument("--budget", metavar="TIME", help="of each job: 90, 10min, 1h"),
-        argument("--jobs", type=int, metavar="N", default=1, help="jobs at a time (default: 1)"),
+        argument("--jobs", type=int, metavar="N",
+                 help="jobs at a time (default: 1, or all that Ray has place for)"),
+        *EXECUTOR_ARGUMENTS,
         either(
             argument("--output-dir", metavar="DIR", type=Path,
                      help="default: a new one in panels/; one that is there goes on"),

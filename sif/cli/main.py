@@ -59,6 +59,7 @@ _OPTIONS = (
     (r"\bto=(?=\w+$)", "--to "),
     (r"\btracking\.enabled=false$", "--no-tracking"),
     (r"\banother output_dir, or resume ", "another --output-dir, or continue it with --resume "),
+    (r"^ray_address: ", "--ray-address: "),
     (r"\bgive a budget$", "give --budget"),
     (r"\bgive another output_dir$", "give another --output-dir"),
 )

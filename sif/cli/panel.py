@@ -6,7 +6,7 @@ import argparse
 
 from sif.bench.panel import Panel
 from sif.bench.panel.plan import PanelFolder
-from sif.cli.arguments import SHARED_FLAGS, given, program
+from sif.cli.arguments import SHARED_FLAGS, executor, given, program
 from sif.cli.interruption import going_on
 from sif.errors import ConfigError, FailedJobsError
 
@@ -24,6 +24,7 @@ def run(values: argparse.Namespace) -> None:
         print(report.text, *report.missing, report.folder / "report.md", sep="\n")
         return
     _check(values)
+    where = executor(values)
     seeds = None
     if values.seeds is not None or values.seed is not None:
         first = values.seed or 0
@@ -36,7 +37,7 @@ def run(values: argparse.Namespace) -> None:
     again = f"{program('panel')} --output-dir {panel.folder}"
     place = PanelFolder(panel.folder)
     with going_on(lambda: f"go on with: {again}" if place.is_there else ""):
-        report = panel.run(values.jobs, quiet=values.quiet)
+        report = panel.run(values.jobs, executor=where, quiet=values.quiet)
     if report.failed:
         raise FailedJobsError(
             f"{len(report.failed)} of {len(report.trials)} jobs failed: "

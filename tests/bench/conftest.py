@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from sif.bench import processes
-from sif.bench.folder import State
 from sif.bench.processes import Work
+from sif.bench.state import State
 from sif.cli import main as cli
 
 RunAll = Callable[..., None]

@@ -23,11 +23,12 @@ from sif.bench import Bench, Budget, Entrant, Request
 from sif.bench import mlflow_summary as recording
 from sif.bench import processes as trials
 from sif.bench.bench import BenchResult
-from sif.bench.folder import BenchFolder, State
+from sif.bench.folder import BenchFolder
 from sif.bench.plan import Plan, Trial
 from sif.bench.processes import Work, run_all
 from sif.bench.report import compare, markdown, missing
 from sif.bench.results import curve_of, gather, judgment
+from sif.bench.state import State
 from sif.bench.statistics import by_seed, estimate, ranks
 from sif.cli import main as cli
 from sif.config import CommonConfig, TrackingConfig, load_config
@@ -401,7 +402,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, run_here: Callable[..., N
     folder = tmp_path_factory.mktemp("bench") / "one"
     variants = ["--variant", *CLIP, "--variant", *BROKEN]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sif.bench.sitting.run_all", run_here)
+        patch.setattr("sif.bench.executor.run_all", run_here)
         assert cli.main([*arguments(folder, 6, *variants), "--quiet"]) == 2
     return folder
 
@@ -479,7 +480,7 @@ def tapped(monkeypatch: pytest.MonkeyPatch) -> Tapped:
         def run(*given: Any) -> None:
             run_all(*given[:3], waiting, *given[4:])
 
-        monkeypatch.setattr("sif.bench.sitting.run_all", run)
+        monkeypatch.setattr("sif.bench.executor.run_all", run)
 
     monkeypatch.setattr(trials, "_start", start)
     return tap

@@ -13,14 +13,15 @@ from typing import Any
 import pandas as pd
 
 from sif.bench import mlflow_summary as recording
-from sif.bench.folder import State
+from sif.bench.executor import Executor, LocalExecutor
 from sif.bench.panel import figures, results, table
 from sif.bench.panel.entries import Settings, entries
 from sif.bench.panel.lists import listed
 from sif.bench.panel.plan import PanelFolder, PanelPlan, PanelTrial
 from sif.bench.panel.ranks import FEWEST, Ranking, rank
 from sif.bench.panel.results import Line
-from sif.bench.sitting import Nesting, Sitting, cores
+from sif.bench.sitting import Nesting, Sitting
+from sif.bench.state import State
 from sif.config import TrackingConfig
 from sif.config.loading import dotted
 from sif.errors import CheckpointError, ConfigError
@@ -152,20 +153,27 @@ class Panel:
         return f"Panel({str(self.folder)!r}: {names}; {counted(len(self.plan.seeds), 'seeds')})"
 
     @checks_types
-    def run(self, jobs: int = 1, *, quiet: bool = False) -> PanelResult:
+    def run(
+        self, jobs: int | None = None, *, executor: Executor | None = None, quiet: bool = False
+    ) -> PanelResult:
         """Runs what is left to run, then reports.
 
         Args:
-            jobs: Processes at a time. One has as many threads as it takes by itself, several share
-                the cores.
+            jobs: At a time; None: 1, on a cluster as many as it has place for. One process of this
+                machine has as many threads as it takes by itself, several share the cores; a job
+                on a cluster has the setting `threads`, by default 1.
+            executor: Where they run; None: in processes of this machine.
             quiet: Only the report on the terminal.
 
         Raises:
-            ConfigError: The folder is in use, or another's.
+            ConfigError: The folder is in use, or another's, or the executor cannot run anything.
             KeyboardInterrupt: The jobs have been stopped; a later run continues.
         """
-        if jobs < 1:
+        if jobs is not None and jobs < 1:
             raise ConfigError(f"jobs: expected at least 1, found {jobs}")
+        if executor is None:
+            executor, jobs = LocalExecutor(), jobs or 1
+        executor.check()
         place = PanelFolder(self.folder)
         if not place.is_there:
             place.create(self.plan)
@@ -175,7 +183,7 @@ class Panel:
             recording.summary(self.folder, self.tracking, self._params(), "panel") as summary,
         ):
             place.save(self.plan)
-            self._sit(place, jobs, console, inherited, summary.run_id)
+            self._sit(place, executor, jobs, console, inherited, summary.run_id)
             found = self.report()
             finished = int((found.trials["status"] == "finished").sum())
             summary.record(_values(found.lines), finished, _FILES)
@@ -186,13 +194,17 @@ class Panel:
         return found
 
     def _sit(
-        self, place: PanelFolder, jobs: int, console: Console, inherited: Sequence[int],
-        parent: str | None,
+        self, place: PanelFolder, executor: Executor, jobs: int | None, console: Console,
+        inherited: Sequence[int], parent: str | None,
     ) -> None:  # fmt: skip
-        threads = None if jobs == 1 else max(1, cores() // jobs)
+        threads = executor.threads(jobs)
         experiment = recording.experiment_of(self.folder, self.tracking)
-        command = partial(_command, place, Nesting(self.tracking, experiment, parent), threads)
-        sitting = Sitting(place, self.plan.trials(), command, partial(_outcome, place))
+        nesting = Nesting(self.tracking, experiment, parent)
+        sitting = Sitting(
+            place, self.plan.trials(), partial(_command, place, nesting, threads),
+            partial(_outcome, place),
+            lambda trial: nesting.needs(trial.entry.job, place.job(trial.entry)),
+        )  # fmt: skip
         waiting = [one.name for one in sitting.left]
         done = [one.name for one in sitting.trials if one.name not in waiting]
         console.line(
@@ -200,7 +212,7 @@ class Panel:
             f"{counted(len(self.plan.seeds), 'seeds')}"
             + (f"; finished before: {', '.join(done)}" if done else "")
         )
-        sitting.run(console, "panel", jobs, inherited, threads)
+        sitting.run(console, "panel", executor, jobs, inherited, threads)
 
     def _params(self) -> dict[str, str]:
         return {

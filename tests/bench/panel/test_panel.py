@@ -78,7 +78,7 @@ def finished(data: Path, tmp_path_factory: pytest.TempPathFactory, run_here: Run
     """A panel of two data sets and two seeds; do not change it."""
     folder = tmp_path_factory.mktemp("panel") / "two"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sif.bench.sitting.run_all", run_here)
+        patch.setattr("sif.bench.executor.run_all", run_here)
         patch.setattr("sif.tasks.job.save_and_draw", lambda *_: [])
         words = command(write_list(data, *ENTRIES), folder, "--seeds", "2", "--quiet")
         assert cli.main(words) == 0
@@ -217,7 +217,7 @@ def test_what_is_missing_runs_and_the_rest_does_not(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("sif.tasks.job.save_and_draw", lambda *_: [])
-    monkeypatch.setattr("sif.bench.sitting.run_all", one_then_interrupted)
+    monkeypatch.setattr("sif.bench.executor.run_all", one_then_interrupted)
     assert cli.main(command(data / "list.yaml", begun)) == 130
     told = capsys.readouterr().err.splitlines()
     assert told[0] == "2 data set(s) x 2 seeds; finished before: cut-0, cut-1"
@@ -227,7 +227,7 @@ def test_what_is_missing_runs_and_the_rest_does_not(
         ran.extend(one.trial.name for one in works)
         run_here(works, *given)
 
-    monkeypatch.setattr("sif.bench.sitting.run_all", rest)
+    monkeypatch.setattr("sif.bench.executor.run_all", rest)
     assert cli.main(["panel", "--output-dir", str(begun), "--no-tracking"]) == 0
     assert ran == ["rows-0", "rows-1"]
     for name in ("panel", "trials"):
@@ -257,7 +257,7 @@ def test_a_data_set_that_fails_is_a_line_and_the_others_go_on(
     data: Path, tmp_path: Path, run_here: RunAll, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("sif.bench.sitting.run_all", run_here)
+    monkeypatch.setattr("sif.bench.executor.run_all", run_here)
     monkeypatch.setattr("sif.tasks.job.save_and_draw", lambda *_: [])
     listed = write_list(tmp_path, *({**one, "data": str(data / one["data"])} for one in
                                     (BAD, ENTRIES[1])))  # fmt: skip
@@ -282,7 +282,7 @@ def test_nothing_but_failures_is_told_too(
     data: Path, tmp_path: Path, run_here: RunAll, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("sif.bench.sitting.run_all", run_here)
+    monkeypatch.setattr("sif.bench.executor.run_all", run_here)
     assert cli.main(command(data / "bad.csv", tmp_path / "panel")) == 1
     out = capsys.readouterr().out
     assert "failed: bad: " in out
@@ -298,8 +298,8 @@ def test_jobs_side_by_side_share_the_cores(
         seen.append((workers, given[-1], [one.command for one in works]))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sif.bench.sitting.run_all", run)
-    monkeypatch.setattr("sif.bench.panel.panel.cores", lambda: 6)
+    monkeypatch.setattr("sif.bench.executor.run_all", run)
+    monkeypatch.setattr("sif.bench.executor.cores", lambda: 6)
     for count, threads in ((1, None), (3, 2), (9, 1)):
         panel = Panel.of(
             [data / "rows.csv"], tmp_path / str(count), sets=["tracking.enabled=false"]

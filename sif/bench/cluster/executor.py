@@ -1,0 +1,98 @@
+"""Trials as tasks of Ray, on this machine or on a cluster."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from sif.bench.cluster.drive import Drive, marked
+from sif.bench.cluster.ray_cluster import check_address, check_installed, connected
+from sif.bench.executor import Executor, Listener, Needs, Task
+from sif.bench.processes import terminable
+from sif.errors import ConfigError
+from sif.utils.argument_types import check_fields
+
+T = TypeVar("T")
+_BYTES = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def bytes_of(text: str) -> int:
+    """Bytes from a text such as "4GB", "512MiB" or "1000000".
+
+    Raises:
+        ConfigError: Anything else, or none.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(\w*)", text.strip())
+    amount = float(match[1]) * _BYTES.get(match[2], 0) if match else 0.0
+    if amount < 1:
+        raise ConfigError(f"memory: expected bytes above 0, such as 4GB or 512MiB, found {text!r}")
+    return int(amount)
+
+
+@dataclass(frozen=True)
+class RayExecutor(Executor):
+    """Tasks of Ray: a trial is placed where its cores, memory and GPUs are free.
+
+    Attributes:
+        address: Of a running cluster that this machine belongs to, "host:port" or "auto"; None:
+            the one that RAY_ADDRESS names, or one of this machine for the time of the bench.
+        memory: Of each trial, such as "4GB", which Ray reserves; None: it does not look at memory.
+        gpus: GPUs of each trial, or a share of one; None: one if the setting `device` is cuda,
+            otherwise none.
+
+    Examples:
+        >>> from sif.bench import RayExecutor
+        >>> executor = RayExecutor(memory="2GB", gpus=0.25)
+        >>> result = bench.run(executor=executor)  # doctest: +SKIP
+    """
+
+    address: str | None = None
+    memory: str | None = None
+    gpus: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses amounts that cannot be, and an absent Ray.
+
+        Raises:
+            ConfigError: One line.
+        """
+        check_fields(self)
+        if self.memory is not None:
+            bytes_of(self.memory)
+        if self.gpus is not None and (self.gpus < 0 or (self.gpus > 1 and self.gpus % 1)):
+            raise ConfigError(
+                f"gpus: expected a share below 1, or a whole number, found {self.gpus:g}"
+            )
+        check_installed()
+
+    def check(self) -> None:
+        """Looks whether a cluster answers at the address, for a minute at most."""
+        check_address(self.address)
+
+    def threads(self, workers: int | None) -> int | None:
+        """1: Ray places more of them side by side."""
+        return 1
+
+    def run(
+        self, tasks: Sequence[Task[T]], listener: Listener[T], workers: int | None,
+        inherited: Sequence[int] = (), threads: int | None = 1,
+    ) -> None:  # fmt: skip
+        """See `Executor.run`; processes have as many threads as their jobs need cores."""
+        if not tasks:
+            return
+        tasks = [replace(task, needs=self._needs(task.needs)) for task in tasks]
+        needs = [task.needs for task in tasks]
+        with (
+            terminable(),
+            marked(tasks[0].work.log.parent) as setting,
+            connected(self.address, needs, listener.told) as cluster,
+        ):
+            Drive(cluster, setting, listener).run(tasks, workers)
+
+    def _needs(self, needs: Needs) -> Needs:
+        """Those of a job, with what was asked for here."""
+        gpus = needs.gpus if self.gpus is None else float(self.gpus)
+        memory = None if self.memory is None else bytes_of(self.memory)
+        return replace(needs, gpus=gpus, memory=memory)
