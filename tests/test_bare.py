@@ -27,7 +27,8 @@ MODULES = {
     "cornac": "cornac", "implicit": "implicit", "lenskit": "lenskit", "matplotlib": "matplotlib",
     "mlflow": "mlflow", "numba": "numba", "onnx": "onnx", "onnxscript": "onnxscript",
     "optuna": "optuna", "pillow": "PIL", "pooch": "pooch", "pyarrow": "pyarrow",
-    "pymoo": "pymoo", "scikit-learn": "sklearn", "tqdm": "tqdm", "usearch": "usearch",
+    "pymoo": "pymoo", "ray": "ray", "scikit-learn": "sklearn", "tqdm": "tqdm",
+    "usearch": "usearch",
 }  # fmt: skip
 """Optional libraries, and the modules that they install."""
 ALL = (*MODULES.values(), "threadpoolctl")
@@ -44,6 +45,10 @@ REFUSED = {
         "recommend --model model u1 --output a.parquet", r"a\.parquet: .*\(pip install pyarrow\)"
     ),
     "pymoo": ("--task cf --method nsga2 --no-tracking", r"method nsga2: .* 'sif\[bench\]'"),
+    "ray": (
+        "bench --executor ray --task cf --methods nasp --budget 3epochs --no-tracking",
+        r"executor ray: expected ray, found none; pip install 'sif\[ray\]'",
+    ),
     "scikit-learn": ("--task cnn --no-tracking", r"digits: .*\(pip install scikit-learn\)"),
     "usearch": (
         "--task cf --no-tracking --set retrieval=approximate",

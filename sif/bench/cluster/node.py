@@ -86,13 +86,19 @@ def _run(order: Order, home: Home) -> Report:
 def _own_folder(order: Order, home: Home) -> Iterator[None]:
     """The run folder of a node that does not share it: as at home; removed afterwards."""
     order.folder.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(order.run, ignore_errors=True)  # of a worker that was lost here
-    if order.begun:
-        unpacked(home.fetch(order.sent[order.run].data), order.run)
+    order.run.parent.mkdir(parents=True, exist_ok=True)
+    ours = order.run.with_name(f".{order.run.name}.node")  # stays where a worker is lost
+    if order.run.exists() and not ours.exists():
+        raise NodeError(f"{order.run}: expected nothing, found a folder of this node's own")
+    ours.touch()
+    shutil.rmtree(order.run, ignore_errors=True)
     try:
+        if order.begun:
+            unpacked(home.fetch(order.sent[order.run].data), order.run)
         yield
     finally:
         shutil.rmtree(order.run, ignore_errors=True)
+        ours.unlink(missing_ok=True)
 
 
 def _process(order: Order, home: Home) -> State:

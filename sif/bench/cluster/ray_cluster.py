@@ -27,6 +27,13 @@ from sif.utils.optional import library
 _REACHED = 5.0  # seconds in which the port of an address must answer
 _CONNECTED = 60.0  # seconds in which a cluster must let this process in
 _ANSWERS = 60.0  # seconds in which the actor at home must answer
+_VARIABLES = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # it would tell its makers
+    # Its own half minutes are too few on a busy machine, where it gives up with a stack trace.
+    "RAY_raylet_start_wait_time_s": "180",
+    "RAY_agent_register_timeout_ms": "180000",
+}
+"""Of the environment, unless the user has set them; Ray reads them when it is imported."""
 _QUIET = {"log_to_driver": False, "configure_logging": False}
 _PROBE = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False)"
 """Connecting to an address at which no Ray answers blocks the process for minutes."""
@@ -39,7 +46,8 @@ def check_installed() -> None:
 
 
 def _ray() -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
+    for name, value in _VARIABLES.items():
+        os.environ.setdefault(name, value)
     return library("ray", "executor ray", extra="ray")
 
 
@@ -120,8 +128,7 @@ class RayCluster:
         strategy = strategies.NodeAffinitySchedulingStrategy(here, soft=False)
         actor = ray.remote(HomeActor).options(num_cpus=0, scheduling_strategy=strategy)
         self._home = actor.remote()
-        # Lost trials are run again here, where it is told; Ray would do so silently.
-        self._trial = ray.remote(trial).options(max_retries=0, scheduling_strategy="SPREAD")
+        self._trial = ray.remote(trial)
 
     def put(self, data: Any) -> Any:
         """See `Cluster`; the reference travels inside of an order, so that nobody fetches it."""
@@ -129,10 +136,13 @@ class RayCluster:
 
     def submit(self, order: Order, needs: Needs) -> Any:
         """See `Cluster`."""
-        options = {"num_cpus": needs.cores, "num_gpus": needs.gpus, "name": order.name}
-        if needs.memory is not None:
-            options["memory"] = needs.memory
-        return self._trial.options(**options).remote(order, self._home)
+        memory = {} if needs.memory is None else {"memory": needs.memory}
+        # Lost trials are run again by `Drive`, which tells it; Ray would do so silently.
+        placed = self._trial.options(
+            num_cpus=needs.cores, num_gpus=needs.gpus, **memory, name=order.name, max_retries=0,
+            scheduling_strategy="SPREAD",
+        )  # fmt: skip
+        return placed.remote(order, self._home)
 
     def ended(self, tickets: Sequence[Any], seconds: float) -> Sequence[Any]:
         """See `Cluster`."""
@@ -212,14 +222,16 @@ def _named(address: str | None) -> str | None:
 
 
 def _connect(ray: Any, address: str | None) -> None:
-    if address is None:
+    try:
+        if address is not None:
+            ray.init(address=address, **_QUIET)
+            return
         with _package_on_path():
             ray.init(address="local", num_cpus=cores(), include_dashboard=False, **_QUIET)
-        return
-    try:
-        ray.init(address=address, **_QUIET)
     except Exception as error:  # of many types
-        raise _refused(address, _first_line(error)) from None
+        if address is not None:
+            raise _refused(address, _first_line(error)) from None
+        raise SifError(f"executor ray: Ray does not start here: {_first_line(error)}") from None
 
 
 def _refused(address: str, reason: str) -> ConfigError:
@@ -233,7 +245,7 @@ def check_address(address: str | None) -> None:
         address: Of a running cluster; None: see `RayExecutor`.
     """
     address = _named(address)
-    if address is None or _ray().is_initialized():
+    if address is None:
         return
     if "://" in address:
         raise ConfigError(
@@ -249,6 +261,8 @@ def check_address(address: str | None) -> None:
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error) or "no answer"
             raise _refused(address, reason) from None
+    if _ray().is_initialized():
+        return
     try:
         done = subprocess.run(
             [sys.executable, "-c", _PROBE, address], capture_output=True, text=True, check=False,
