@@ -149,11 +149,12 @@ class Drive(Generic[T]):
         sent = {path: self._sent[path] for path in task.needs.inputs if path in self._sent}
         if begun and self._apart:
             sent[run] = self._packed(run)
+        hidden = {} if task.needs.gpus else {"CUDA_VISIBLE_DEVICES": ""}
         return Order(
             name=run.name, command=tuple(work.command), folder=place.folder,
-            environment=place.environment, version=__version__, cores=task.needs.cores, run=run,
-            log=place.folder / work.log, mark=place.mark, begun=begun, store=task.needs.store,
-            inputs=inputs, sent=sent,
+            environment={**place.environment, **hidden}, version=__version__,
+            cores=task.needs.cores, run=run, log=place.folder / work.log, mark=place.mark,
+            begun=begun, store=task.needs.store, inputs=inputs, sent=sent,
         )  # fmt: skip
 
     def _land(self, ticket: Any) -> None:

@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -29,9 +30,8 @@ _CONNECTED = 60.0  # seconds in which a cluster must let this process in
 _ANSWERS = 60.0  # seconds in which the actor at home must answer
 _VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",  # it would tell its makers
-    # Its own half minutes are too few on a busy machine, where it gives up with a stack trace.
-    "RAY_raylet_start_wait_time_s": "180",
-    "RAY_agent_register_timeout_ms": "180000",
+    "RAY_raylet_start_wait_time_s": "180",  # its own 30 s are too few on a busy machine
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # `Drive` hides GPUs; Ray would, with a warning
 }
 """Of the environment, unless the user has set them; Ray reads them when it is imported."""
 _QUIET = {"log_to_driver": False, "configure_logging": False}
@@ -45,7 +45,10 @@ def check_installed() -> None:
         _ray()
 
 
-def _ray() -> Any:
+def _ray(own: bool = False) -> Any:
+    """The module; `own`: for a cluster that starts here, which no stranger may send tasks to."""
+    if own and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     for name, value in _VARIABLES.items():
         os.environ.setdefault(name, value)
     return library("ray", "executor ray", extra="ray")
@@ -199,8 +202,8 @@ def connected(
         ConfigError: Ray is missing, the cluster lets nobody in, or a trial has no place on this
             machine.
     """
-    ray = _ray()
     address = _named(address)
+    ray = _ray(own=address is None)
     logging.getLogger("ray").setLevel(logging.ERROR)
     theirs = ray.is_initialized()  # somebody else's connection, which stays
     try:
