@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,9 +21,7 @@ from sif.bench.processes import Work
 from sif.bench.state import State
 from sif.errors import ConfigError
 
-with_ray = pytest.mark.skipif(
-    __import__("importlib.util").util.find_spec("ray") is None, reason="needs Ray: sif[ray]"
-)
+with_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray: pip install 'sif[ray]'")
 
 
 @pytest.fixture
