@@ -180,7 +180,9 @@ class JobRunner:
             yield
         if name in self._cut:
             why = "so that the job keeps to its budget"
-            if name in self._paced:
+            if self.context.finish:
+                why = "as the job was ended"
+            elif name in self._paced:
                 why = "a control has the seconds of the search and of the training after it"
             self.context.console.line(f"{name}: cut, {why}")
 
@@ -201,9 +203,23 @@ class JobRunner:
             itself=itself,
             seed=derive_seed(self.study.config.seed, "verdict"),
         )
-        if ours in found and found[ours].at_rest:
-            return replace(decision, text=f"the search did not move; {decision.text}")
+        if remark := self._of_search(found):
+            return replace(decision, text=f"{remark}; {decision.text}")
         return decision
+
+    def _of_search(self, found: Mapping[str, Found]) -> str:
+        """What the verdict has to say first of a search; empty: nothing."""
+        ours = self.entrants.ours
+        if ours not in found:
+            given = ours in self.entrants.given
+            return "" if given else f"{ours} {self._missing(ours)}, so {self._source} stands for it"
+        if self._source != ours:
+            return f"validation prefers {self._source} to what the search found"
+        return "the search did not move" if found[ours].at_rest else ""
+
+    def _missing(self, name: str) -> str:
+        """Why an entrant has no model, in words."""
+        return "diverged" if name in self._diverged else "is left out"
 
     def _searching(self, designs: Mapping[str, Any]) -> Verdict | None:
         """The found function against its control, both as first fitted; None without the two."""
@@ -394,8 +410,7 @@ class JobRunner:
         others = [name for name in self.entrants.fallbacks if name in trained] or served
         other = max(others, key=lambda name: self.problem.merit(trained[name].result.valid))
         told = self.study.expression(designs[other])
-        why = "diverged" if ours in self._diverged else "is left out"
-        self.context.console.line(f"kept: {told} of {other}, as {ours} {why}")
+        self.context.console.line(f"kept: {told} of {other}, as {ours} {self._missing(ours)}")
         self._serve(other, designs, trained)
 
     def _time_for_refits(self, trained: Mapping[str, Trained[Any]]) -> bool:

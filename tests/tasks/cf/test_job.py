@@ -148,7 +148,9 @@ def test_validation_may_prefer_fixed_multiply_to_what_was_found(
     assert "kept: multiply(user, item)" in said
     # The served function is one of the controls, which says nothing as a reference.
     assert found["comparison"]["against"] in ("popularity", "ease")
-    assert "fixed-multiply" not in found["verdict"]
+    told, verdict = found["verdict"].split("; ", 1)
+    assert told == "validation prefers fixed-multiply to what the search found"
+    assert "fixed-multiply" not in verdict
     assert "fixed-multiply: the same design as searched, which the verdict leaves out" in said
 
 
