@@ -12,6 +12,7 @@ from torch import Tensor
 from sif.core.stream import Permutation
 from sif.spaces.interaction.losses import Batch
 from sif.spaces.interaction.negatives import FLATTENING, NegativeSampler, Sampling
+from sif.spaces.interaction.pair_blocks import PairBlocks
 from sif.spaces.interaction.pair_products import PairGraph, pair_graph
 
 
@@ -112,6 +113,7 @@ class InteractionStream:
             train part's, so that validation weighs negatives as training did.
         exact: Whether batches carry the part's graph, for losses over the whole part.
         in_history: Whether the part is the train part, whose pairs encoders know.
+        blocks: The part in blocks of users, which batches then carry in place of the graph.
     """
 
     def __init__(
@@ -124,6 +126,7 @@ class InteractionStream:
         observed_total: int | None = None,
         exact: bool = False,
         in_history: bool = True,
+        blocks: PairBlocks | None = None,
     ) -> None:
         self._part = part
         self._rows: Permutation | UserRows = (
@@ -139,7 +142,8 @@ class InteractionStream:
         self._scale = combinations / (observed_total or len(part.ids))
         self._observed = _keys((part, *known)) if known or drawing.negatives else None
         self._background_has_observed = not known
-        self._graph = part.graph() if exact else None
+        self._graph = part.graph() if exact and blocks is None else None
+        self._blocks = blocks if exact else None
         self._in_history = in_history
         whole = self._rows.batch_size == len(part.ids)
         self._whole = (part.ids, part.target, part.age) if whole else None
@@ -162,7 +166,7 @@ class InteractionStream:
         return Batch(
             ids, target, negatives, background, weight, self._graph, self._background_has_observed,
             in_history=self._in_history, graph_target=self._part.target, age=age,
-            graph_age=self._part.age, shared=shared,
+            graph_age=self._part.age, shared=shared, blocks=self._blocks,
         )  # fmt: skip
 
     def _is_observed(self, ids: Tensor) -> Tensor:

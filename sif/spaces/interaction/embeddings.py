@@ -138,12 +138,19 @@ class TableRows(Tables):
 
     def __init__(self, whole: Tables, rows: Tensor) -> None:
         nn.Module.__init__(self)
-        self.embeddings: Any = [take_rows(whole.embeddings[0], rows), *whole.embeddings[1:]]
+        self.embeddings: Any = [_taken(whole.embeddings[0], rows), *whole.embeddings[1:]]
         first = [take_rows(bias, rows) for bias in whole.biases[:1]]
         self.biases: Any = [*first, *whole.biases[1:]]
         self.has_intercept, self.intercept = whole.has_intercept, whole.intercept
-        self.histories: Any = []  # a block's users do not hold their items' histories
+        # Those of items, which users sum up, and of users, which items do.
+        users = [_taken(history, rows) for history in whole.histories[1:]]
+        self.histories: Any = [*whole.histories[:1], *users]
         self.history_l2, self.bias_l2 = whole.history_l2, whole.bias_l2
+
+
+def _taken(table: Tensor, rows: Tensor) -> Tensor:
+    """Rows of a table (n, d); of one that no encoding uses, with no columns, they are nothing."""
+    return take_rows(table, rows) if table.shape[1] else table[rows]
 
 
 def clip_readout(readout: Tensor) -> Tensor:

@@ -6,18 +6,24 @@ propagation (He et al., LightGCN, SIGIR 2020) then mixes in the vectors of the n
 training, a pair must not be predicted from itself: `Vectors` remembers what each pair contributed
 to its own two vectors, so that a loss can leave it out. With products as interaction that is the
 zero diagonal of EASE (Steck, WWW 2019), in low rank and for both sides.
+
+Large train parts come in blocks of users. A block's users need the tables of the items and their
+own pairs; what items get of users are sums over all blocks, which are the same in each
+(`sif.spaces.interaction.block_loss`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from sif.errors import ShapeError
 from sif.spaces.interaction.embeddings import Tables
+from sif.spaces.interaction.pair_blocks import BlockedSums, PairBlocks
 from sif.spaces.interaction.pair_products import PairGraph, PairSums
 
 ENCODINGS = ("id", "history", "both")
@@ -55,24 +61,29 @@ class Vectors:
         return result
 
 
-class Histories:
-    """The pairs of the train part as histories of both fields.
+class _Sums(Protocol):
+    """Sums over the pairs of each user (side 0) and of each item (side 1)."""
+
+    def of(self, side: int, table: Tensor) -> Tensor:
+        """Sums of a table (n_other, d) over what each row of a side has: (n, d)."""
+        ...
+
+
+class Encoder:
+    """Vectors of both fields from the pairs of the train part.
 
     Args:
-        graph: The pairs, rows of the first field by rows of the second.
-        like: Any tensor of the dtype and device of the tables.
-        power: A history is the sum over its pairs times count^-power: 0.5 in SVD++ (Koren, KDD
-            2008), 0 a plain sum, 1 a mean.
+        sums: Over pairs, of histories.
+        neighbors: The same, of propagation.
+        scale: (n_f,) by which histories of each field are multiplied.
+        norm: (n_f,) count^-1/2 of the rows of each field; 0 without a pair.
     """
 
-    def __init__(self, graph: PairGraph, like: Tensor, power: float = 0.5) -> None:
-        self._sums = PairSums(graph, like)
-        counts = [
-            torch.bincount(ids, minlength=n).to(like)
-            for ids, n in zip((graph.rows, graph.columns), graph.shape, strict=True)
-        ]
-        self._scale = [_inverse(count, power) for count in counts]
-        self._norm = [_inverse(count, 0.5) for count in counts]
+    def __init__(
+        self, sums: _Sums, neighbors: _Sums, scale: Sequence[Tensor], norm: Sequence[Tensor]
+    ) -> None:
+        self._sums, self._neighbors = sums, neighbors
+        self._scale, self._norm = scale, norm
 
     def encode(self, field: int, table: Tensor) -> Vectors:
         """A field's history vectors (n_f, d) from a table (n_other, d) of the other field."""
@@ -91,20 +102,126 @@ class Histories:
         result = []
         for field, vectors in enumerate(fields):
             norm, other = self._norm[field], scaled[1 - field]
-            mixed = 0.5 * (vectors.table + norm[:, None] * self._sums.of(field, other))
+            mixed = 0.5 * (vectors.table + norm[:, None] * self._neighbors.of(field, other))
             own = [SelfContribution(0.5 * o.scale, o.table) for o in vectors.own]
             result.append(Vectors(mixed, (*own, SelfContribution(0.5 * norm, other))))
         return result
 
 
-def needed(histories: Histories | None) -> Histories:
+class Histories(Encoder):
+    """The pairs of the train part as histories of both fields.
+
+    Args:
+        graph: The pairs, rows of the first field by rows of the second; in blocks where they are
+            many.
+        like: Any tensor of the dtype and device of the tables.
+        power: A history is the sum over its pairs times count^-power: 0.5 in SVD++ (Koren, KDD
+            2008), 0 a plain sum, 1 a mean.
+
+    Attributes:
+        blocks: The pairs, where they come in blocks of users; None: as a whole.
+    """
+
+    def __init__(self, graph: PairGraph | PairBlocks, like: Tensor, power: float = 0.5) -> None:
+        self.blocks = graph if isinstance(graph, PairBlocks) else None
+        if isinstance(graph, PairBlocks):
+            self._blocked = BlockedSums(graph, like)
+            sums: _Sums = self._blocked
+            counts = [count.to(like) for count in graph.counts()]
+        else:
+            sums = PairSums(graph, like)
+            counts = [
+                torch.bincount(ids, minlength=n).to(like)
+                for ids, n in zip((graph.rows, graph.columns), graph.shape, strict=True)
+            ]
+        scale = [_inverse(count, power) for count in counts]
+        super().__init__(sums, sums, scale, [_inverse(count, 0.5) for count in counts])
+
+    def of_all_users(self, table: Tensor) -> Tensor:
+        """Sums of a table (n_users, d) over the users of each item: (n_items, d)."""
+        return self._sums.of(1, table)
+
+    def within(self, rows: Tensor, graph: PairGraph) -> BlockHistories:
+        """The histories of some users, whose items are looked up by id.
+
+        Args:
+            rows: (b,) int64 of the users.
+            graph: All of their pairs; users count within `rows`.
+        """
+        return self._within(rows, PairSums(graph, self._scale[0]))
+
+    def block(
+        self, number: int, history: Tensor | None = None, neighbors: Tensor | None = None
+    ) -> BlockHistories:
+        """The histories as one of the blocks sees them.
+
+        Args:
+            number: Of the block.
+            history: (n_items, d) sums over all users that items' histories have; None: items have
+                no history.
+            neighbors: The same of what propagation sums up; None: nothing is propagated.
+        """
+        assert self.blocks is not None  # noqa: S101
+        block = self.blocks.blocks[number]
+        return self._within(block.users, self._blocked.of_blocks[number], history, neighbors)
+
+    def _within(
+        self, rows: Tensor | slice, own: PairSums, history: Tensor | None = None,
+        neighbors: Tensor | None = None,
+    ) -> BlockHistories:  # fmt: skip
+        (user, item), (user_norm, item_norm) = self._scale, self._norm
+        return BlockHistories(
+            own, history, neighbors, (user[rows], item), (user_norm[rows], item_norm)
+        )
+
+
+class BlockHistories(Encoder):
+    """The pairs of some users as their histories, and what all users' pairs sum up to.
+
+    Args:
+        own: Sums over the pairs of these users.
+        history: (n_items, d) sums over the pairs of all users, of items' histories.
+        neighbors: The same of propagation.
+        scale: See `Encoder`, of these users and all items.
+        norm: The same.
+    """
+
+    def __init__(
+        self, own: PairSums, history: Tensor | None, neighbors: Tensor | None,
+        scale: Sequence[Tensor], norm: Sequence[Tensor],
+    ) -> None:  # fmt: skip
+        super().__init__(_OfAll(own, history), _OfAll(own, neighbors), scale, norm)
+        self._own = own
+
+    def to_items(self, users: Tensor) -> Tensor:
+        """What these users' vectors (b, d) add to the neighbors' sums of items: (n_items, d)."""
+        return self._own.of(1, self.normalized(0, users))
+
+
+@dataclass(frozen=True, eq=False)
+class _OfAll:
+    """Sums of some users over their own pairs, and of the items over those of all users."""
+
+    own: PairSums
+    of_items: Tensor | None
+
+    def of(self, side: int, table: Tensor) -> Tensor:
+        """Sums of a side; those of items are given, whatever the table of these users."""
+        if side == 0:
+            return self.own.of(0, table)
+        if self.of_items is None:
+            raise ShapeError("encoding: expected sums over all users, found a block of them alone")
+        return self.of_items
+
+
+def needed(histories: Encoder | None) -> Encoder:
     """The histories; ShapeError where there are none."""
     if histories is None:
         raise ShapeError("encoding: expected the train part's histories, found none")
     return histories
 
 
-def encoded(tables: Tables, histories: Histories | None, field: int, encoding: str) -> Vectors:
+def encoded(tables: Tables, histories: Encoder | None, field: int, encoding: str) -> Vectors:
     """A field's vectors under an encoding, from tables that hold what it needs.
 
     Raises:
@@ -118,7 +235,7 @@ def encoded(tables: Tables, histories: Histories | None, field: int, encoding: s
 
 
 def encoded_fields(
-    tables: Tables, histories: Histories | None, encodings: Sequence[str], graph: bool
+    tables: Tables, histories: Encoder | None, encodings: Sequence[str], graph: bool
 ) -> list[Vectors]:
     """The vectors of all fields under their encodings, propagated where `graph` says so.
 

@@ -23,7 +23,7 @@ from sif.spaces.interaction.embeddings import (
     TableShape,
     clip_readout,
 )
-from sif.spaces.interaction.encoders import Histories, Vectors, encoded_fields
+from sif.spaces.interaction.encoders import Encoder, Histories, Vectors, encoded_fields
 from sif.spaces.interaction.operations import Factors, Operation
 from sif.spaces.interaction.pair_products import PairGraph, pair_products
 from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES, Elementwise, is_identity
@@ -57,6 +57,17 @@ class Design:
     def looks_up(self) -> bool:
         """True if the vectors are rows of tables, neither encoded nor propagated."""
         return not self.encodings and not self.graph
+
+    @property
+    def separates_users(self) -> bool:
+        """True if a user's scores depend on no other user's pairs or rows."""
+        return not self.graph and all(encoding == "id" for encoding in self.encodings[1:])
+
+    @property
+    def factorizes(self) -> bool:
+        """True if all scores, and what pairs contribute to their own, are products."""
+        history = self.graph or any(encoding != "id" for encoding in self.encodings)
+        return factorizes(self.operation, self.transforms, self.unit, history)
 
     def served(self) -> Design:
         """The same function of encoded vectors, as of `InteractionNetwork.precomputed`."""
@@ -184,8 +195,8 @@ class Interaction:
     @property
     def is_factorized(self) -> bool:
         """True if scores are a product, and so is the part that pairs contribute to themselves."""
-        plain = all(map(is_identity, self.transforms)) and not self.unit
-        return (plain or not self.uses_history) and self.factors() is not None
+        parts = self.operation, self.transforms, self.unit, self.uses_history
+        return factorizes(*parts) and self.factors() is not None
 
     def own_on_graph(self, graph: PairGraph) -> Tensor | None:
         """The part of a graph's scores (n,) that its pairs contributed, in its row order.
@@ -199,6 +210,14 @@ class Interaction:
             ids = graph.ids()
             return self.interact(ids) - self.interact(ids, observed=True)
         return own_products(self.operation, clip_readout(self.readout), self.vectors, graph)
+
+
+def factorizes(
+    operation: Operation, transforms: Sequence[Elementwise], unit: bool, uses_history: bool
+) -> bool:
+    """True if all scores, and what pairs contribute to their own, are a few matrix products."""
+    plain = all(map(is_identity, transforms)) and not unit
+    return operation.factors is not None and (plain or not uses_history)
 
 
 def own_products(
@@ -255,7 +274,8 @@ class InteractionNetwork(nn.Module):
         histories: Histories | None = None,
     ) -> None:
         super().__init__()
-        self.design, self._histories = design, histories
+        self.design = design
+        self.histories: Histories | None = histories
         self.shape = replace(
             shape, encodings=design.encodings, trained_readout=design.trained_readout,
             init=shape.init * (UNIT_INIT if design.unit else 1.0),
@@ -264,15 +284,29 @@ class InteractionNetwork(nn.Module):
         self.readout = self.shape.readout(design.operation)
         self.frozen = nn.ModuleList(t for t in design.transforms if isinstance(t, nn.Module))
 
-    def interaction(self, rows: Tensor | None = None) -> Interaction:
-        """The function over this network's tables, or over some `rows` of the first field's."""
-        tables, design = self.tables, self.design
+    def interaction(
+        self, rows: Tensor | None = None, graph: PairGraph | None = None
+    ) -> Interaction:
+        """The function over this network's tables, or over some rows of the first field's.
+
+        Args:
+            rows: (b,) int64, ascending; None: all.
+            graph: All pairs of these rows, which are their histories.
+        """
+        tables: Tables = self.tables
+        histories: Encoder | None = self.histories
         if rows is not None:
             tables = TableRows(tables, rows)
-        vectors = None
+            if self.histories is not None and graph is not None:
+                histories = self.histories.within(rows, graph)
+        return self.over(tables, histories)
+
+    def over(self, tables: Tables, histories: Encoder | None) -> Interaction:
+        """The function over other tables, and histories of their rows."""
+        design, vectors = self.design, None
         if not design.looks_up:
             encodings = [self.shape.encoding(f) for f in range(len(tables.embeddings))]
-            vectors = encoded_fields(tables, self._histories, encodings, design.graph)
+            vectors = encoded_fields(tables, histories, encodings, design.graph)
         return Interaction(
             tables, design.transforms, design.operation, self.readout, vectors, design.unit
         )
@@ -293,7 +327,7 @@ class InteractionNetwork(nn.Module):
         ]
         result = copy.copy(self)
         result._modules = dict(self._modules)
-        result.design, result._histories = self.design.served(), None
+        result.design, result.histories = self.design.served(), None
         result.shape = replace(self.shape, encodings=())
         result.tables = copy.deepcopy(self.tables)
         result.tables.embeddings = nn.ParameterList(nn.Parameter(table.clone()) for table in tables)

@@ -130,18 +130,23 @@ class PairSums:
     Args:
         graph: The pairs.
         like: Any tensor of the dtype and device of the tables to come.
+        ones: (n,) ones of that dtype, which several graphs may share; None: new ones.
+
+    Attributes:
+        matrices: CSR (n_rows, n_columns) of ones at the pairs, and the transposed one.
     """
 
-    def __init__(self, graph: PairGraph, like: Tensor) -> None:
-        ones = torch.ones(len(graph), dtype=like.dtype, device=like.device)
+    def __init__(self, graph: PairGraph, like: Tensor, ones: Tensor | None = None) -> None:
+        if ones is None:
+            ones = torch.ones(len(graph), dtype=like.dtype, device=like.device)
         flipped = (graph.shape[1], graph.shape[0])
         by_row = _csr(graph.row_start, graph.columns, ones, graph.shape)
         by_column = _csr(graph.column_start, graph.rows[graph.transposed], ones, flipped)
-        self._matrices = by_row, by_column
+        self.matrices = by_row, by_column
 
     def of(self, side: int, table: Tensor) -> Tensor:
         """Sums of a table (n_other, d) over what each row (side 0) or column (1) has: (n, d)."""
-        result: Tensor = _PairSums.apply(table, self._matrices[side], self._matrices[1 - side])
+        result: Tensor = _PairSums.apply(table, self.matrices[side], self.matrices[1 - side])
         return result
 
 

@@ -18,6 +18,7 @@ from sif.core.gates import Block, Gates, Selection
 from sif.core.genotype import Genotype
 from sif.core.probe import gated_output, replacement_scores
 from sif.errors import ConfigError
+from sif.spaces.interaction.block_loss import BlockedFunction, Unit, Units
 from sif.spaces.interaction.design import (
     COSINE,
     EMBEDDING_BLOCK,
@@ -34,12 +35,21 @@ from sif.spaces.interaction.design import (
     spec_design,
     spec_expression,
 )
-from sif.spaces.interaction.embeddings import UNIT_INIT
-from sif.spaces.interaction.encoders import ENCODINGS, Vectors, encoded, encoded_fields, needed
-from sif.spaces.interaction.function import Interaction
+from sif.spaces.interaction.embeddings import UNIT_INIT, Tables
+from sif.spaces.interaction.encoders import (
+    ENCODINGS,
+    Encoder,
+    Histories,
+    Vectors,
+    encoded,
+    encoded_fields,
+    needed,
+)
+from sif.spaces.interaction.function import Interaction, factorizes
 from sif.spaces.interaction.gated import GatedFunction
-from sif.spaces.interaction.losses import Batch, Scored, Weighting
+from sif.spaces.interaction.losses import Batch, LossKind, LossSettings, Scored, Weighting
 from sif.spaces.interaction.operations import Operation, operation_named
+from sif.spaces.interaction.pair_blocks import PairBlocks
 from sif.spaces.interaction.space_kind import NamedLoss, SpaceContext, SpaceKind
 from sif.spaces.interaction.transforms import (
     IDENTITY,
@@ -100,6 +110,8 @@ SPARE = 6
 """Sets of weights beyond those one switch away, kept for a selection that moves."""
 MIN_STEPS = 20
 """Weight steps before a combination is judged: scores of untrained weights are no evidence."""
+LossValue = Callable[[LossKind, Scored, LossSettings], Tensor]
+"""The value of a loss, of a function, on the rows at hand."""
 
 
 class StagedSpace(nn.Module):
@@ -225,27 +237,69 @@ class StagedSpace(nn.Module):
         """The function at the gates."""
         return GatedStages(self, gates)
 
-    def loss(self, batch: Batch, gates: Gates) -> Tensor:
-        """Loss of a batch under the gates."""
-        scored, context = self.interaction(gates), self.context
+    @property
+    def _losses(self) -> dict[str, NamedLoss]:
+        """The job's loss, and those that are searched beside it."""
+        context = self.context
         own: Any = NamedLoss(cast(Any, context.loss), context.loss_settings)
-        losses = {context.loss_name: own, **context.losses}
-        return scored.mix(
-            LOSS_BLOCK, 0,
-            {name: partial(self._loss, scored, batch, loss) for name, loss in losses.items()},
-        )  # fmt: skip
+        return {context.loss_name: own, **context.losses}
 
-    def _loss(self, scored: GatedStages, batch: Batch, loss: NamedLoss) -> Tensor:
+    def loss(self, batch: Batch, gates: Gates) -> Tensor:
+        """Loss of a batch under the gates, a block of users at a time where there are several."""
+        if self.histories is not None and self.histories.blocks is not None:
+            return self._blocked_loss(batch, gates, self.histories, self.histories.blocks)
+
+        def value(kind: LossKind, scored: Scored, settings: LossSettings) -> Tensor:
+            return kind(scored, batch, settings)
+
+        return self._mixed_loss(self.interaction(gates), value)
+
+    def _mixed_loss(
+        self, scored: GatedStages, value: LossValue, rows: Tensor | None = None
+    ) -> Tensor:
+        """The loss under the gates of losses and weightings."""
         losses = {
-            name: partial(self._weighted_loss, scored, batch, loss, weights)
-            for name, weights in self.context.weightings.items()
+            name: partial(self._loss, scored, value, rows, loss)
+            for name, loss in self._losses.items()
         }
+        return scored.mix(LOSS_BLOCK, 0, losses)
+
+    def _loss(
+        self, scored: GatedStages, value: LossValue, rows: Tensor | None, loss: NamedLoss
+    ) -> Tensor:
+        def weighted(weighting: Weighting | None) -> Tensor:
+            weights = None if weighting is None else weighting.within(rows)
+            return value(loss.kind, scored, replace(loss.settings, weighting=weights))
+
+        weightings = self.context.weightings.items()
+        losses = {name: partial(weighted, weights) for name, weights in weightings}
         return scored.mix(WEIGHTING_BLOCK, 0, losses)
 
-    def _weighted_loss(
-        self, scored: Scored, batch: Batch, loss: NamedLoss, weighting: Weighting | None
+    def _blocked_loss(
+        self, batch: Batch, gates: Gates, histories: Histories, blocks: PairBlocks
     ) -> Tensor:
-        return loss.kind(scored, batch, replace(loss.settings, weighting=weighting))
+        """The same loss as a sum over blocks of users."""
+        stages = Stages(self, gates)
+        losses = self._losses
+        if stages.is_plain:
+            name = self.chosen(LOSS_BLOCK, stages.point)
+            losses = {name: losses[name]}
+        whole = batch.blocks is not None and stages.factorizes
+        exact = [whole and loss.kind.graph for loss in losses.values()]
+        units = Units(batch, blocks, any(exact), not all(exact))
+
+        def users(tables: Tables, local: Encoder) -> Tensor:
+            return stages.within(tables, local).encoded(0)
+
+        def loss_of(unit: Unit, tables: Tables, local: Encoder) -> Tensor:
+            scored = GatedStages(self, gates, tables, local)
+            return self._mixed_loss(scored, unit.value, unit.batch.rows)
+
+        leaves = [*stages.member.parameters(), *self.transforms.parameters()]
+        return BlockedFunction(
+            stages.tables, histories, [*leaves, *gates.weights.values()],
+            stages.encodes_items, users if stages.propagates else None,
+        ).sum(units, loss_of)  # fmt: skip
 
     def count_step(self, gates: Gates) -> None:
         """Counts a weight step of the active combination, which makes evidence of its scores."""
@@ -295,72 +349,156 @@ class StagedSpace(nn.Module):
         return Genotype(self.name, blocks, mlp_numbers(self.context.fields, transforms))
 
 
+class Stages:
+    """The stages at some gates: the choices, and the weights of the combination.
+
+    Args:
+        space: The supernet.
+        gates: Of it.
+        tables: Some rows of the users in place of all; None: the combination's tables.
+        histories: Of these users; None: the space's.
+    """
+
+    def __init__(
+        self, space: StagedSpace, gates: Gates, tables: Tables | None = None,
+        histories: Encoder | None = None,
+    ) -> None:  # fmt: skip
+        self.space, self.gates = space, gates
+        self.member = (
+            cast(WeightSet, space.members.sets[0])
+            if gates.active is None
+            else space.members.of(space.point(gates.active))
+        )
+        self.tables = self.member.tables if tables is None else tables
+        self.histories: Encoder | None = space.histories if histories is None else histories
+        self.is_plain = gates.active is not None and not any(
+            w.requires_grad for w in gates.weights.values()
+        )
+
+    def within(self, tables: Tables, histories: Encoder) -> Stages:
+        """The same stages over other rows."""
+        return Stages(self.space, self.gates, tables, histories)
+
+    @property
+    def point(self) -> Combination:
+        """The choices; ShapeError for relaxed gates."""
+        return self.space.point(self.gates.choices())
+
+    @property
+    def encodings(self) -> list[str]:
+        """The chosen encoding of each field."""
+        return [ENCODINGS[choice] for choice in self.point[: len(self.space.context.fields)]]
+
+    @property
+    def embedding(self) -> str:
+        """The chosen embedding."""
+        return EMBEDDINGS[self.point[len(self.space.context.fields)]]
+
+    @property
+    def operation(self) -> int:
+        """Number of the chosen operation."""
+        return self.point[len(self.space.context.fields) + 1]
+
+    @property
+    def is_unit(self) -> bool:
+        """Whether the chosen similarity is of vectors of length 1."""
+        return self.space.chosen(SIMILARITY_BLOCK, self.point) == COSINE
+
+    @property
+    def encodes_items(self) -> bool:
+        """Whether items may be encoded by their users."""
+        if self.is_plain:
+            return self.encodings[1] != "id"
+        return ENCODING_BLOCK in self.gates.weights
+
+    @property
+    def propagates(self) -> bool:
+        """Whether vectors may be propagated."""
+        if self.is_plain:
+            return self.embedding == "graph"
+        return EMBEDDING_BLOCK in self.gates.weights
+
+    @property
+    def factorizes(self) -> bool:
+        """True if the chosen function is a product (`Interaction.is_factorized`); no mixture is."""
+        if not self.is_plain:
+            return False
+        history = self.embedding == "graph" or any(e != "id" for e in self.encodings)
+        operation = self.space.operations[self.operation]
+        return factorizes(operation, self.transforms(self.embedding), self.is_unit, history)
+
+    def transforms(self, embedding: str) -> Sequence[Elementwise]:
+        """The element-wise functions of an embedding."""
+        if embedding == "elementwise":
+            return [cast(Mlp, t) for t in self.space.transforms]
+        return [PRIMITIVES[IDENTITY]] * len(self.space.context.fields)
+
+    def encoded(self, field: int) -> Tensor:
+        """A field's table under its encoding, or the mixture of all."""
+
+        def table(encoding: str) -> Tensor:
+            return encoded(self.tables, self.histories, field, encoding).table
+
+        if self.is_plain:
+            return table(self.encodings[field])
+        return self.mix(ENCODING_BLOCK, field, {e: partial(table, e) for e in ENCODINGS})
+
+    def mix(self, block: str, edge: int, candidates: Mapping[str, Callable[[], Tensor]]) -> Tensor:
+        """One edge of a stage; its neutral candidate where the stage is not searched."""
+        weights = self.gates.weights.get(block)
+        if weights is None:
+            return candidates[self.space.neutral(block)]()
+        active = None if self.gates.active is None else self.gates.active[block][edge]
+        return gated_output(weights[edge], active, list(candidates.values()))
+
+
 class GatedStages(GatedFunction):
     """The supernet at its gates, which scores pairs.
 
     At a discrete point it is one `Interaction` over the combination's own weights. With gates that
     require a gradient, or relaxed ones, every stage mixes its candidates over the same weights; a
     pair's own part is then left in, since gates are judged on pairs that no history holds.
+
+    Args:
+        space: The supernet.
+        gates: Of it.
+        tables: See `Stages`.
+        histories: See `Stages`.
     """
 
-    def __init__(self, space: StagedSpace, gates: Gates) -> None:
-        self._space = space
-        self.member = (
-            cast(WeightSet, space.members.sets[0])
-            if gates.active is None
-            else space.members.of(space.point(gates.active))
-        )
+    def __init__(
+        self, space: StagedSpace, gates: Gates, tables: Tables | None = None,
+        histories: Encoder | None = None,
+    ) -> None:  # fmt: skip
+        self._space, self._stages = space, Stages(space, gates, tables, histories)
+        self.member, self.mix = self._stages.member, self._stages.mix
         super().__init__(gates)
         self._candidates = {} if self.plain else self._mixed()
 
     def chosen(self) -> Interaction:
         """The function of the active combination."""
-        space, member = self._space, self.member
-        point = space.point(self._gates.choices())
-        k = len(space.context.fields)
-        embedding = EMBEDDINGS[point[k]]
-        encodings = [ENCODINGS[choice] for choice in point[:k]]
-        graph = embedding == "graph"
-        vectors = encoded_fields(member.tables, space.histories, encodings, graph)
-        transforms = self._transforms(embedding)
+        stages = self._stages
+        vectors = encoded_fields(
+            stages.tables, stages.histories, stages.encodings, stages.embedding == "graph"
+        )
         return Interaction(
-            member.tables, transforms, space.operations[point[k + 1]],
-            member.readouts[point[k + 1]], vectors,
-            space.chosen(SIMILARITY_BLOCK, point) == COSINE,
+            stages.tables, stages.transforms(stages.embedding),
+            self._space.operations[stages.operation], self.member.readouts[stages.operation],
+            vectors, stages.is_unit,
         )  # fmt: skip
 
-    def _transforms(self, embedding: str) -> Sequence[Elementwise]:
-        if embedding == "elementwise":
-            return [cast(Mlp, t) for t in self._space.transforms]
-        return [PRIMITIVES[IDENTITY]] * len(self._space.context.fields)
-
-    def mix(self, block: str, edge: int, candidates: Mapping[str, Callable[[], Tensor]]) -> Tensor:
-        """One edge of a stage; its neutral candidate where the stage is not searched."""
-        weights = self._gates.weights.get(block)
-        if weights is None:
-            return candidates[self._space.neutral(block)]()
-        active = None if self._gates.active is None else self._gates.active[block][edge]
-        return gated_output(weights[edge], active, list(candidates.values()))
-
     def _mixed(self) -> dict[str, list[Interaction]]:
-        space, member = self._space, self.member
-
-        def table(field: int, encoding: str) -> Tensor:
-            return encoded(member.tables, space.histories, field, encoding).table
-
+        space, stages = self._space, self._stages
         fields = range(len(space.context.fields))
-        tables = [
-            Vectors(self.mix(ENCODING_BLOCK, f, {e: partial(table, f, e) for e in ENCODINGS}))
-            for f in fields
-        ]
+        tables = [Vectors(stages.encoded(f)) for f in fields]
         vectors = [Vectors(self._embedded(tables, f)) for f in fields]
-        identity = self._transforms("identity")
+        identity = stages.transforms("identity")
         return {
             similarity: [
                 Interaction(
-                    member.tables, identity, operation, readout, vectors, similarity == COSINE
+                    stages.tables, identity, operation, readout, vectors, similarity == COSINE
                 )
-                for operation, readout in zip(space.operations, member.readouts, strict=True)
+                for operation, readout in zip(space.operations, self.member.readouts, strict=True)
             ]
             for similarity in SIMILARITIES
         }
@@ -372,7 +510,7 @@ class GatedStages(GatedFunction):
             {
                 "identity": lambda: table,
                 "elementwise": lambda: self._space.transforms[field](table),
-                "graph": lambda: needed(self._space.histories).propagate(encoded)[field].table,
+                "graph": lambda: needed(self._stages.histories).propagate(encoded)[field].table,
             },
         )  # fmt: skip
 

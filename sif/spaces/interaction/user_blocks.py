@@ -22,7 +22,8 @@ from sif.spaces.interaction.batches import (
     draws_beside,
 )
 from sif.spaces.interaction.losses import Batch
-from sif.spaces.interaction.pair_products import PairGraph, starts
+from sif.spaces.interaction.pair_blocks import sorted_graph
+from sif.spaces.interaction.pair_products import PairGraph
 
 STEPS = 64
 """Blocks that a large part is cut into. With their number fixed, the cost of a step for the items
@@ -131,16 +132,7 @@ def _cut(
     for own, chosen in zip(users.split(sizes), order.split(lengths), strict=True):
         rows = torch.repeat_interleave(counts[own])
         columns = part.ids[chosen, 1]
-        graph = _graph(rows, columns, (len(own), n_items), places[: len(chosen)])
+        graph = sorted_graph(rows, columns, (len(own), n_items), places[: len(chosen)])
         age = None if part.age is None else part.age[chosen]
         blocks.append((own, graph, part.target[chosen], age))
     return blocks
-
-
-def _graph(rows: Tensor, columns: Tensor, shape: tuple[int, int], order: Tensor) -> PairGraph:
-    """The graph of pairs that are sorted already, in int32 to hold a large part's blocks."""
-    transposed = torch.argsort(columns, stable=True).int()
-    return PairGraph(
-        shape, rows.int(), columns.int(), order,
-        starts(rows, shape[0]).int(), transposed, starts(columns, shape[1]).int(),
-    )  # fmt: skip

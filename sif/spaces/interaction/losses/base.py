@@ -7,7 +7,7 @@ package, which cites where it comes from.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Protocol
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sif.spaces.interaction.losses.weighting import Weighting
 from sif.spaces.interaction.negatives import Drawn
+from sif.spaces.interaction.pair_blocks import PairBlocks
 from sif.spaces.interaction.pair_products import PairGraph
 from sif.utils.registry import check_fields
 
@@ -75,6 +76,8 @@ class Batch:
         in_history: Whether the observed rows are pairs of the train part, which encoders know.
         shared: Items that all rows are compared with, for losses over the catalog; the rows are
             then users with all of their pairs.
+        blocks: In place of `graph`: the pairs of the train part in blocks of users, over which the
+            exact loss is summed (`sif.spaces.interaction.block_loss`). No loss reads it.
     """
 
     ids: Tensor
@@ -90,11 +93,34 @@ class Batch:
     age: Tensor | None = None
     graph_age: Tensor | None = None
     shared: Drawn | None = None
+    blocks: PairBlocks | None = None
 
     def age_on_graph(self) -> Tensor | None:
         """Ages (n,) of the graph's pairs, in its order."""
         whole = self.age if self.graph_age is None else self.graph_age
         return whole if whole is None or self.graph is None else whole[self.graph.order]
+
+    def of_users(self, users: slice, rows: Tensor, background: Tensor, share: float) -> Batch:
+        """What a batch has of some users, who are counted from the first of them.
+
+        Args:
+            users: Numbers of the users.
+            rows: (c,) places of their observed rows.
+            background: (q,) places of their background.
+            share: Of the observed rows, by which a loss of theirs is to be multiplied.
+        """
+
+        def counted(ids: Tensor) -> Tensor:
+            return torch.cat([ids[:, :1] - users.start, ids[:, 1:]], dim=1)
+
+        return replace(
+            self, ids=counted(self.ids[rows]), target=self.target[rows],
+            negatives=self.negatives[rows], background=counted(self.background[background]),
+            background_weight=self.background_weight[background] / share,
+            age=None if self.age is None else self.age[rows],
+            rows=torch.arange(users.start, users.stop, device=self.ids.device),
+            graph=None, graph_target=None, graph_age=None, blocks=None,
+        )  # fmt: skip
 
     def with_negatives(self) -> Tensor:
         """(b * m, k): each observed row with its drawn items in the recommended item's place."""

@@ -62,7 +62,9 @@ def _observed_part(
     positive = (even + further) * (observed - 1) ** 2
     if batch.observed_in_background:
         positive = positive - even * scores**2
-    return (positive if weighting is None else weighting.user[user] * positive).mean()
+    weighted = positive if weighting is None else weighting.user[user] * positive
+    # A block of users may have drawn combinations alone.
+    return weighted.mean() if len(weighted) else weighted.sum()
 
 
 WHOLE_DATA = LossKind(whole_data, ("ranking",), background=True, graph=True)
