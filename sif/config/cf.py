@@ -238,9 +238,13 @@ class TrainConfig(Section):
     )
     block_pairs: Count | None = Field(
         None,
-        description="interactions per block of users; None: no blocks up to 2,000,000 in train, "
+        description="interactions of a step over some users; None: all up to 2,000,000 in train, "
         "a 64th beyond",
     )
+    block_bytes: int = Field(
+        1 << 32, ge=1 << 10, le=1 << 50,
+        description="memory of a step over histories, in bytes; larger ones go user block by block",
+    )  # fmt: skip
     valid_users: Count | None = Field(
         None, description="users drawn for validation while training (ranking); None: all"
     )

@@ -17,6 +17,9 @@ from sif.spaces.interaction.function import Interaction
 from sif.spaces.linear.sequences import Sequences
 from sif.spaces.linear.weights import ItemWeights
 
+PREDICTED = 1 << 18
+"""Pairs whose vectors are gathered at once."""
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -63,9 +66,8 @@ class InteractionScorer:
     @torch.no_grad()
     def predict(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Ratings (b,) float32 in rating units for ids (b, k); not clipped."""
-        scores = self.interaction.pairs(
-            torch.as_tensor(ids, device=self.interaction.readout.device)
-        )
+        rows = torch.as_tensor(ids, device=self.interaction.readout.device)
+        scores = torch.cat([self.interaction.pairs(part) for part in rows.split(PREDICTED)])
         ratings: NDArray[np.float32] = (
             (self.scale.mean + self.scale.deviation * scores).cpu().numpy()
         )

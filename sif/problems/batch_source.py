@@ -8,15 +8,17 @@ from dataclasses import dataclass
 import torch
 
 from sif.config import CFConfig
+from sif.problems.history_blocks import EXACT_NUMBERS, BlockPlan, StepSize, gathered_numbers
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
+from sif.spaces.interaction.encoders import Histories
 from sif.spaces.interaction.losses import LossKind
 from sif.spaces.interaction.user_blocks import MAX_ELEMENTS, BlockStream, block_pairs
 from sif.utils.device import Runtime
 from sif.utils.random import generator
 
 MAX_EXACT = 2_000_000
-"""Observed pairs up to which every batch may carry the whole part for the exact loss; beyond, the
-train part comes in blocks of users."""
+"""Observed pairs up to which steps may be over the whole part with functions that look vectors up;
+beyond, a step is over some users. With histories every size is exact."""
 MIN_STEPS_PER_PASS = 6
 """Fewest steps per pass of a search over stages, for any batch size: on small data, too, every
 combination needs enough steps to be judged."""
@@ -53,10 +55,58 @@ class BatchSource:
             numbers.sampling, numbers.sampling_power,
         )  # fmt: skip
 
+    @property
+    def is_large(self) -> bool:
+        """Whether a pass has few steps, each over many pairs, whatever the size of a batch."""
+        return self.sized_by > MAX_EXACT
+
+    def step_pairs(
+        self, batch_size: int | None, losses: Sequence[LossKind], searches: bool, encodes: bool
+    ) -> int:
+        """Observed rows of a step.
+
+        Args:
+            batch_size: That is asked for; None: all rows.
+            losses: Those that the batches are for.
+            searches: Whether a search takes the step.
+            encodes: Whether functions may have encoders, with which every step is over all users.
+        """
+        rows = len(self.train.ids)
+        size = rows if encodes and self.is_large else batch_size or rows
+        if self.staged and searches:
+            size = min(size, -(-rows // MIN_STEPS_PER_PASS))
+        if any(loss.shared for loss in losses):
+            size = min(size, self.fitting_pairs)
+        return size
+
+    def plan(self, losses: Sequence[LossKind]) -> BlockPlan:
+        """Blocks of users for functions with encoders, searched for any of some losses."""
+        counts = torch.bincount(self.train.ids[:, 0], minlength=self.train.sizes[0])
+        drawing = self.drawing(losses)
+        drawn = drawing.negatives + drawing.background
+        steps = [
+            StepSize(
+                self.step_pairs(section.batch_size, losses, searches, True), drawn,
+                section.dimension,
+            )
+            for section, searches in ((self.config.search, True), (self.config.train, False))
+        ]  # fmt: skip
+        itemsize = self.train.target.dtype.itemsize
+        return BlockPlan(counts, steps, itemsize, self.config.train.block_bytes)
+
     def stream(
-        self, part: str, batch_size: int | None, losses: Sequence[LossKind], *names: str | int
-    ) -> InteractionStream:
-        """Endless batches of "train" or "valid" for any of some losses; `names` key the draws."""
+        self, part: str, batch_size: int | None, losses: Sequence[LossKind], *names: str | int,
+        histories: Histories | None = None,
+    ) -> InteractionStream:  # fmt: skip
+        """Endless batches of "train" or "valid" for any of some losses.
+
+        Args:
+            part: Its name.
+            batch_size: Rows of a batch; None: all.
+            losses: Those that the batches are for.
+            names: Key the draws; first of them "search" for a search.
+            histories: Of functions with encoders, whose exact loss has no limit of size.
+        """
         drawing, rows = self.drawing(losses), len(self.train.ids)
         draws = generator(self.runtime, *names, part, device=torch.device("cpu"))
         if part == "valid":
@@ -64,16 +114,15 @@ class BatchSource:
             return InteractionStream(
                 self.valid, size, drawing, draws, (self.train,), rows, in_history=False
             )
-        size = batch_size or rows
-        if self.staged and names[0] == "search":
-            size = min(size, -(-rows // MIN_STEPS_PER_PASS))
-        if drawing.shared:
-            size = min(size, self.fitting_pairs)
+        encodes = histories is not None
+        size = self.step_pairs(batch_size, losses, names[0] == "search", encodes)
         # Over the graph a loss is of all pairs, not of the batch.
         background = any(kind.background for kind in losses)
         pays = background or size == rows or self.staged
-        exact = any(kind.graph for kind in losses) and pays and self.sized_by <= MAX_EXACT
-        return InteractionStream(self.train, size, drawing, draws, exact=exact)
+        fits = encodes or not self.is_large
+        exact = any(kind.graph for kind in losses) and pays and fits
+        blocks = None if histories is None else histories.blocks
+        return InteractionStream(self.train, size, drawing, draws, exact=exact, blocks=blocks)
 
     @property
     def fitting_pairs(self) -> int:
@@ -81,16 +130,21 @@ class BatchSource:
         users, items = self.train.sizes[:2]
         return max(1, MAX_ELEMENTS * len(self.train.ids) // (users * items))
 
-    def blocks(self, factors: bool, loss: LossKind, *names: str | int) -> BlockStream | None:
+    def blocks(
+        self, factors: bool, loss: LossKind, *names: str | int, encodes: bool = False
+    ) -> BlockStream | None:
         """Endless blocks of the train part's users, see `InteractionProblem.blocks`."""
-        part, requested = self.train, self.config.train.block_pairs
-        if len(part.sizes) != 2 or (requested is None and self.sized_by <= MAX_EXACT):
+        part, settings = self.train, self.config.train
+        if len(part.sizes) != 2 or (settings.block_pairs is None and not self.is_large):
             return None
         exact = factors and loss.graph
         drawing = self.drawing([loss], background=not exact)
-        vectors = 1 + drawing.negatives + drawing.background
-        gathered = 0 if exact else vectors * self.config.train.dimension
-        size = requested or block_pairs(self.sized_by, part.sizes[1], gathered)
+        drawn = drawing.negatives + drawing.background
+        gathered = 0 if exact else (1 + drawn) * settings.dimension
+        size = settings.block_pairs or block_pairs(self.sized_by, part.sizes[1], gathered)
+        if encodes:
+            numbers = EXACT_NUMBERS if exact else gathered_numbers(drawn, settings.dimension)
+            size = min(size, max(1, settings.block_bytes // (numbers * part.target.itemsize)))
         if drawing.shared:
             size = min(size, self.fitting_pairs)
         draws = generator(self.runtime, *names, "blocks", device=torch.device("cpu"))

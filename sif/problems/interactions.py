@@ -30,17 +30,19 @@ from sif.evaluation.cold_start_choice import ColdStartChoice
 from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, Scorer, evaluate, evaluate_on
 from sif.evaluation.metrics import higher_is_better
 from sif.evaluation.scorers import InteractionScorer
-from sif.problems import batch_source
 from sif.problems.base import ADAM, Problem, Progress, Session, Trained, quiet
 from sif.problems.batch_source import MIN_STEPS_PER_PASS, BatchSource
+from sif.problems.history_blocks import BlockPlan
 from sif.problems.l2_grid import GridTraining, follows, search_strength
 from sif.problems.part_rows import known_rows, ratings_of, scale_of
 from sif.problems.registered import loss_of, space_of
 from sif.search.run import MethodRun
 from sif.spaces.interaction.batches import InteractionStream, PartTensors
+from sif.spaces.interaction.block_loss import network_loss
 from sif.spaces.interaction.design import (
+    EMBEDDING_BLOCK,
+    ENCODING_BLOCK,
     LOSS_BLOCK,
-    OPTIONAL,
     PRODUCT,
     SEARCHED_LOSSES,
     SIMILARITY_BLOCK,
@@ -51,6 +53,7 @@ from sif.spaces.interaction.function import Design, Interaction, InteractionNetw
 from sif.spaces.interaction.losses import (
     WEIGHTINGS,
     Batch,
+    LossKind,
     LossSettings,
     Weighting,
 )
@@ -67,8 +70,8 @@ from sif.utils.random import derive_seed, generator, numpy_generator
 POWER = {"plain": 0.0, "sqrt": 0.5, "linear": 1.0}
 CLOSED_STAGE, ORDER_STAGE = OWN_STAGES
 """The stages that are problems of their own (`sif.problems.order`, `sif.problems.closed_forms`)."""
-LARGE_STAGES = ("operation", "weighting")
-"""Stages that are searched on a train part beyond `MAX_EXACT`, whose blocks hold no histories."""
+ENCODING_STAGES = {ENCODING_BLOCK, EMBEDDING_BLOCK}
+"""Stages whose functions may have histories."""
 EXPORTED = "exported_error"
 """Error of a selection with the weights of its search, see `InteractionProblem.judge`."""
 
@@ -81,8 +84,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         valid_part: For the architecture, early stopping and choices.
         config: Of the task.
         runtime: Device, dtype, seed.
-        stages: Of a space with stages, which are searched; None: the configured ones, or the
-            `LARGE_STAGES` where the train part is too large to be one batch.
+        stages: Of a space with stages, which are searched; None: the configured ones.
         cold_choice: Of the order that new users get in rankings; None: validation's.
 
     Raises:
@@ -104,10 +106,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
     ) -> None:
         self.kind, self._space_settings = space_of(config)
         self.loss_name, self.loss, _ = loss_of(config)
-        if stages is None:
-            stages = config.search.stages
-            if len(train_part) > batch_source.MAX_EXACT:
-                stages = (*LARGE_STAGES, *(stage for stage in OPTIONAL if stage in stages))
+        stages = config.search.stages if stages is None else stages
         self.stages = tuple(stage for stage in stages if stage not in OWN_STAGES)
         if self.kind.stages and len(train_part.fields) != 2:
             raise ConfigError(
@@ -213,8 +212,9 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         )
 
     def stream(
-        self, part: str, batch_size: int | None, *names: str | int, loss: str = ""
-    ) -> InteractionStream:
+        self, part: str, batch_size: int | None, *names: str | int, loss: str = "",
+        encodes: bool = False,
+    ) -> InteractionStream:  # fmt: skip
         """Endless batches of "train" or "valid".
 
         Args:
@@ -222,21 +222,29 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
             batch_size: Rows of each; None: all.
             names: Key the random stream; first "search" brings what any searched loss reads.
             loss: Name of the loss; empty: the job's.
+            encodes: Whether functions may have histories.
         """
-        losses = [self.loss_at(loss).kind]
-        if names[0] == "search":
-            losses += [searched.kind for searched in self.searched_losses.values()]
-        return self._batches.stream(part, batch_size, losses, *names)
+        losses = self._kinds(loss) if names[0] == "search" else [self.loss_at(loss).kind]
+        histories = self.histories if encodes else None
+        return self._batches.stream(part, batch_size, losses, *names, histories=histories)
 
-    def blocks(self, factors: bool, *names: str | int, loss: str = "") -> BlockStream | None:
+    def _kinds(self, loss: str = "") -> list[LossKind]:
+        """A loss, and those that are searched beside the job's."""
+        searched = [searched.kind for searched in self.searched_losses.values()]
+        return [self.loss_at(loss).kind, *searched]
+
+    def blocks(
+        self, factors: bool, *names: str | int, loss: str = "", encodes: bool = False
+    ) -> BlockStream | None:
         """Endless blocks of the train part's users where it is large; None: it is small.
 
         Args:
             factors: Whether the function's scores are a product, so that nothing is gathered.
             names: Key the random stream.
             loss: Name of the loss; empty: the job's.
+            encodes: Whether users have histories, those in the block.
         """
-        return self._batches.blocks(factors, self.loss_at(loss).kind, *names)
+        return self._batches.blocks(factors, self.loss_at(loss).kind, *names, encodes=encodes)
 
     def share(self, strengths: tuple[Tensor, ...], batch: Batch) -> tuple[Tensor, ...]:
         """The strengths for a batch: a block's users are penalized once a pass, all others always.
@@ -248,12 +256,20 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         first, *others = strengths
         return (first[batch.rows] * (len(self._train.ids) / len(batch.ids)), *others)
 
+    @property
+    def encodes(self) -> bool:
+        """Whether the search has functions with histories."""
+        return bool(self.kind.stages and ENCODING_STAGES & set(self.stages))
+
+    @cached_property
+    def block_plan(self) -> BlockPlan:
+        """The blocks of users that functions with histories come in."""
+        return self._batches.plan(self._kinds())
+
     @cached_property
     def histories(self) -> Histories:
-        """The train part as the encoders see it."""
-        graph = self._train.graph()
-        assert graph is not None  # noqa: S101
-        return Histories(graph, self._train.target, self.config.model.history_power)
+        """The train part as the encoders see it, in blocks where one step would be too large."""
+        return self.block_plan.histories(self._train, self.config.model.history_power)
 
     def weighting(self, name: str) -> Weighting | None:
         """The weighting of the training loss by its name.
@@ -329,7 +345,11 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
     def _criterion(self, interaction: Interaction, batch: Batch) -> float:
         """Validation of a combination: the inverse metric, or the loss of ratings."""
         if self.config.objective == "rating":
-            return float(self.loss(interaction, batch, self.loss_settings))
+            most = self.block_plan.scored_rows(self.config.search.dimension)
+            return sum(
+                float(self.loss(interaction, part, self.loss_settings)) * share
+                for share, part in batch.chunks(most)
+            )
         return 1 / max(self._known_metrics(interaction)[self.metric], 1e-6)
 
     def _known_metrics(self, interaction: Interaction) -> Metrics:
@@ -401,7 +421,8 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
     def streams(self) -> tuple[Stream, Stream]:
         """Train interactions for the weights, validation interactions for alpha."""
         size = self.config.search.batch_size
-        return self.stream("train", size, "search"), self.stream("valid", size, "search")
+        train_stream = self.stream("train", size, "search", encodes=self.encodes)
+        return train_stream, self.stream("valid", size, "search")
 
     def judge(self, space: Any, gates: Gates) -> float:
         """Validation error of a selection with the search's weights, the lower the better.
@@ -492,14 +513,14 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         built = design_of(design, self.fields)
         net = self._network(built)
         objective = self._objective(net, l2, built)
-        factors = built.operation.factors is not None
-        # A block does not hold its items' histories.
-        blocks = self.blocks(factors, "train", loss=built.loss) if built.looks_up else None
+        loss, encodes, blocks = built.loss, not built.looks_up, None
+        if built.separates_users:
+            blocks = self.blocks(built.factorizes, "train", loss=loss, encodes=encodes)
         loop = self.loop_settings(
             make_optimizer=partial(RowAdam, betas=ADAM_BETAS) if blocks else adam
         )
         size = self.config.train.batch_size
-        stream = blocks or self.stream("train", size, "train", loss=built.loss)
+        stream = blocks or self.stream("train", size, "train", loss=loss, encodes=encodes)
         return net, objective, stream, loop
 
     def _objective(
@@ -510,12 +531,11 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         weighting = self.weighting(design.weighting)
 
         def objective(batch: Batch) -> Tensor:
-            interaction = net.interaction(batch.rows)
-            weights = None if weighting is None else weighting.within(batch.rows)
-            data = loss.kind(interaction, batch, replace(loss.settings, weighting=weights))
+            settings = replace(loss.settings, weighting=weighting)
+            tables, data = network_loss(net, batch, loss.kind, settings)
             if design.unit:  # there is no length to penalize
                 return data
-            return data + interaction.tables.squared_norm(self.share(strengths, batch))
+            return data + tables.squared_norm(self.share(strengths, batch))
 
         return objective
 

@@ -271,14 +271,14 @@ class BlockedFunction:
 
 def network_loss(
     network: InteractionNetwork, batch: Batch, kind: LossKind, settings: LossSettings
-) -> Tensor:
-    """The loss of a network on a batch, whose pairs are weighted as the settings say.
+) -> tuple[Tables, Tensor]:
+    """The tables that a batch reads of a network, and its loss.
 
     Args:
         network: With histories where it encodes.
         batch: Of all users, or of some with all of their pairs.
         kind: The loss.
-        settings: Its numbers.
+        settings: Its numbers, with weights of all users.
     """
     weighting, histories = settings.weighting, network.histories
 
@@ -287,7 +287,7 @@ def network_loss(
 
     if batch.rows is not None or histories is None or histories.blocks is None:
         scored = network.interaction(batch.rows, batch.graph)
-        return kind(scored, batch, within(batch.rows))
+        return scored.tables, kind(scored, batch, within(batch.rows))
 
     def of_unit(unit: Unit, tables: Tables, local: Encoder) -> Tensor:
         return unit.value(kind, network.over(tables, local), within(unit.batch.rows))
@@ -298,7 +298,8 @@ def network_loss(
     design = network.design
     exact = batch.blocks is not None and kind.graph and design.factorizes
     units = Units(batch, histories.blocks, exact, not exact)
-    return BlockedFunction(
+    function = BlockedFunction(
         network.tables, histories, list(network.parameters()),
         network.shape.encoding(1) != "id", users if design.graph else None,
-    ).sum(units, of_unit)  # fmt: skip
+    )  # fmt: skip
+    return network.tables, function.sum(units, of_unit)

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from sif.baselines import BASELINES, SIMPLEST_FIRST
 from sif.baselines.forecast import TuningSeconds
 from sif.config import CFConfig
-from sif.config.cf import OWN_STAGES
 from sif.core.genotype import Genotype
 from sif.data.interactions import Split
 from sif.data.interactions.load import Dataset
@@ -509,12 +508,7 @@ class InteractionStudy(Study):
             notes.append(
                 f"the classical baselines see users and items, not {', '.join(fields[2:])}"
             )
-        stages = self.problem.stages
-        asked = tuple(stage for stage in config.search.stages if stage not in OWN_STAGES)
-        if self.problem.kind.stages and stages != asked:
-            notes.append(
-                f"large train part: searched are {', '.join(stages)}, not {', '.join(asked)}"
-            )
+        notes += self._on_blocks()
         notes += self._on_new_users()
         if config.histories.readers:
             named = ", ".join(self.readers or dict.fromkeys(config.histories.readers))
@@ -522,6 +516,17 @@ class InteractionStudy(Study):
             told = "compared, not served" if self.readers else left_out
             notes.append(f"readers of histories ({named}): {told}")
         return [*lines, *(f"note: {note}" for note in notes)]
+
+    def _on_blocks(self) -> list[str]:
+        """The blocks of users in which histories are read, where there are several."""
+        if not self.problem.encodes:
+            return []
+        named = (("search", self.problem.searched), ("training", self.problem))
+        return [
+            f"histories, {name}: {problem.block_plan.told} (train.block_bytes)"
+            for name, problem in named
+            if problem.block_plan.blocks > 1
+        ]
 
     def _on_new_users(self) -> list[str]:
         """Their numbers and the order in which they get the items, where there are any."""

@@ -882,22 +882,25 @@ def test_a_job_interrupted_after_the_cut_goes_on_from_there(
 
 
 @pytest.mark.usefixtures("without_figures")
-def test_a_large_part_is_searched_without_encoders(
+def test_a_large_part_is_searched_with_encoders_in_blocks(
     sif: Command, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sif.problems.batch_source.MAX_EXACT", 200)
     done = sif(
         "--task", "cf", "--output-dir", "run", "--no-tracking", *tiny,
-        "search.max_interactions=100", "baselines=[popularity]",
+        "search.max_interactions=100", "baselines=[popularity]", "train.block_bytes=4096",
     )  # fmt: skip
     assert done.code == 0, done.err
     found = metrics(Path("run"))
     assert found["protocol"]["counts"]["train"] > 200
-    assert list(found["search"]["trained"]) == ["operation", "weighting"]
-    assert "note: large train part: searched are operation, weighting" in "".join(done.err)
-    genotype = read(Path("run/genotype.json"))
-    assert [name for _, name in genotype.blocks["encoding"]] == ["id", "id"]
-    assert genotype.operation("embedding") == "identity"
+    assert list(found["search"]["trained"]) == ["encoding", "operation", "weighting"]
+    told = "".join(done.err)
+    for name in ("search", "training"):
+        assert re.search(
+            rf"note: histories, {name}: [0-9,]+ interactions in [0-9]+ blocks of users, about "
+            r"[0-9.e-]+ GiB at most for a step over one \(train.block_bytes\)",
+            told,
+        ), told
     assert json.loads(sif("evaluate", "run").out) == found["test"]
 
 

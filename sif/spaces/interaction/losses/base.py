@@ -6,7 +6,7 @@ package, which cites where it comes from.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Protocol
 
@@ -99,6 +99,18 @@ class Batch:
         """Ages (n,) of the graph's pairs, in its order."""
         whole = self.age if self.graph_age is None else self.graph_age
         return whole if whole is None or self.graph is None else whole[self.graph.order]
+
+    def chunks(self, rows: int) -> Iterator[tuple[float, Batch]]:
+        """The batch in parts of so many observed rows at most, each with its share of the rows."""
+        if len(self.ids) <= rows:
+            yield 1.0, self
+            return
+        for start in range(0, len(self.ids), rows):
+            part = slice(start, start + rows)
+            yield len(self.ids[part]) / len(self.ids), replace(
+                self, ids=self.ids[part], target=self.target[part],
+                negatives=self.negatives[part], age=None if self.age is None else self.age[part],
+            )  # fmt: skip
 
     def of_users(self, users: slice, rows: Tensor, background: Tensor, share: float) -> Batch:
         """What a batch has of some users, who are counted from the first of them.
