@@ -19,6 +19,8 @@ from sif.spaces.linear.weights import ItemWeights
 
 PREDICTED = 1 << 18
 """Pairs whose vectors are gathered at once."""
+READ = 1 << 14
+"""Pairs whose users' histories are read at once."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class InteractionScorer:
 
 
 class HistoryScorer:
-    """Scores of an item-item model from histories.
+    """Scores of an item-item model from histories, which are read for the users that are asked for.
 
     Args:
         read: Makes inputs of histories.
@@ -89,7 +91,7 @@ class HistoryScorer:
         cold_start: ColdStartRule | None = None,
     ) -> None:  # fmt: skip
         self._read, self.weights, self.cold_start = read, weights, cold_start
-        self.histories = read(sequences)
+        self._sequences = sequences
 
     def knowing(self, rows: Interactions) -> HistoryScorer:
         """The same model where users have these rows alone."""
@@ -97,14 +99,21 @@ class HistoryScorer:
 
     def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
         """Scores of all items: users (b,) to (b, n_items) float32, higher is better."""
-        scores = self.weights.scores(self.histories[users])
+        scores = self.weights.scores(self._read(self._sequences.of_users(users)))
         if self.cold_start is None:
             return scores
         return self.cold_start.applied(scores, self.cold_start.cold_users[users])
 
     def predict(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Scores (b,) float32 of pairs of user and item: ids (b, 2)."""
-        rows = self.histories[ids[:, 0]]
+        starts = range(0, len(ids), READ)
+        parts = [self._predicted(ids[start : start + READ]) for start in starts]
+        return np.concatenate([np.zeros(0, np.float32), *parts])
+
+    def _predicted(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Scores of a few pairs, whose users' histories are read once."""
+        users, place = np.unique(ids[:, 0], return_inverse=True)
+        rows = self._read(self._sequences.of_users(users))[place]
         pair = np.repeat(np.arange(len(ids)), np.diff(rows.indptr))
         terms = rows.data * self.weights.between(rows.indices, ids[pair, 1])
         scores = np.bincount(pair, terms, len(ids)).astype(np.float32)

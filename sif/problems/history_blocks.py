@@ -38,6 +38,15 @@ def gathered_numbers(drawn: int, dimension: int) -> int:
     return (GATHERED_VECTORS + DRAWN_VECTORS * drawn) * dimension
 
 
+def _size(count: float) -> str:
+    """Bytes for people, such as "3.9 GB"."""
+    name, unit = next((one for one in _UNITS if count >= one[1]), _UNITS[-1])
+    return f"{count / unit:.1f} {name}"
+
+
+_UNITS = (("GB", 2**30), ("MB", 2**20), ("kB", 2**10))
+
+
 @dataclass(frozen=True)
 class StepSize:
     """Sizes of the steps of a search or a training.
@@ -109,7 +118,7 @@ class BlockPlan:
         number = "1 block" if self.blocks == 1 else f"{self.blocks:,} blocks"
         return (
             f"{int(self.counts.sum()):,} interactions in {number} of users, "
-            f"about {self.bytes / 2**30:.2g} GiB at most for a step over one"
+            f"about {_size(self.bytes)} at most for a step over one"
         )
 
     def histories(self, part: PartTensors, power: float) -> Histories:

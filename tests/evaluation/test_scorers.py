@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from sif.evaluation.scorers import InteractionScorer, Scale
+from sif.evaluation.scorers import HistoryScorer, InteractionScorer, Scale
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.function import Design, InteractionNetwork
 from sif.spaces.interaction.operations import OPERATIONS
 from sif.spaces.interaction.transforms import PRIMITIVES, Mlp
+from sif.spaces.linear.ridge import histories
+from sif.spaces.linear.sequences import Decay, Sequences
+from sif.spaces.linear.weights import ItemWeights
 
 USERS, ITEMS = 9, 5
 
@@ -83,3 +87,30 @@ def test_scores_carry_no_graph_and_leave_the_network_trainable() -> None:
     InteractionScorer(net.interaction()).scores(np.array([0]))
     assert all(p.grad is None for p in net.parameters())
     assert net.readout.requires_grad
+
+
+def test_histories_are_read_for_the_users_that_are_asked_for_alone() -> None:
+    """The scores of decayed histories of all users at once, in the memory of some."""
+    rng = np.random.default_rng(2)
+    users, items = rng.integers(12, size=60), rng.integers(7, size=60)
+    users[users == 4] = 5  # one has none
+    seconds = rng.permutation(60) * 3600
+    known = Sequences.of(users, items, (12, 7), seconds=seconds)
+    decays = [Decay(0.8), Decay(1.0, half_life=7200.0)]
+    weights = ItemWeights(rng.normal(size=(14, 7)).astype(np.float32), 7)
+    read: list[int] = []
+
+    def reader(sequences: Sequences) -> Any:
+        read.append(sequences.n_users)
+        return histories(sequences, decays)
+
+    every = weights.scores(histories(known, decays))
+    scorer = HistoryScorer(reader, known, weights)
+    assert not read
+    asked = np.array([4, 0, 11, 0])
+    np.testing.assert_array_equal(scorer.scores(asked), every[asked])
+    pairs = np.stack([rng.integers(12, size=40), rng.integers(7, size=40)], axis=1)
+    predicted = scorer.predict(pairs)
+    np.testing.assert_allclose(predicted, every[pairs[:, 0], pairs[:, 1]], rtol=1e-5, atol=1e-6)
+    assert read == [4, len(np.unique(pairs[:, 0]))]
+    assert scorer.predict(pairs[:0]).shape == (0,)

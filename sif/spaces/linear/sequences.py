@@ -197,6 +197,14 @@ class Sequences:
         times = np.concatenate(seconds) if len(seconds) == len(parts) else None
         return cls(items, np.concatenate([*starts, ends[-1:]]), parts[0].n_items, times)
 
+    def of_users(self, users: Ids) -> Sequences:
+        """Some users (b,) alone, in their order; one may be named more than once."""
+        lengths = self.lengths[users]
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        at = np.repeat(self.starts[users] - starts[:-1], lengths) + np.arange(starts[-1])
+        seconds = None if self.seconds is None else self.seconds[at]
+        return Sequences(self.items[at], starts, self.n_items, seconds)
+
     def first(self, count: int) -> Sequences:
         """The first users."""
         starts = self.starts[: count + 1]

@@ -7,6 +7,7 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import sys
@@ -898,7 +899,7 @@ def test_a_large_part_is_searched_with_encoders_in_blocks(
     for name in ("search", "training"):
         assert re.search(
             rf"note: histories, {name}: [0-9,]+ interactions in [0-9]+ blocks of users, about "
-            r"[0-9.e-]+ GiB at most for a step over one \(train.block_bytes\)",
+            r"[0-9.]+ [kMG]B at most for a step over one \(train.block_bytes\)",
             told,
         ), told
     assert json.loads(sif("evaluate", "run").out) == found["test"]

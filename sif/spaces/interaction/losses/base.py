@@ -219,7 +219,11 @@ Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]
 
 @dataclass(frozen=True)
 class LossKind:
-    """A loss by its name.
+    """A loss by its name: a mean over observed rows of terms that read one user each.
+
+    So the loss of a batch is the sum of those of its users, times their shares of the rows, by
+    which large train parts are computed. With a background, which is a sum, a batch of some users
+    may have no observed row.
 
     Attributes:
         function: A scored function, a batch and numbers to a scalar.
