@@ -2,8 +2,8 @@
 
 Every size and function runs in a process of its own: generate, split, train, validate. A pass is
 over the train part, once to warm up and then timed; wall and CPU seconds are medians. Memory is the
-peak of the process, once the data are split and once all is done. `--compare` trains the same
-steps in memory as well, in a second process, and tells by how much NDCG@10 differs.
+process with the split data, and its peaks until then and from then on (Linux). `--compare` trains
+the same steps in memory as well, in a second process, and tells by how much NDCG@10 differs.
 
     python benchmarks/history_growth.py --sizes 2e7 --block-bytes 1e9 \
         --output benchmarks/results/history-growth.csv
@@ -16,7 +16,6 @@ import argparse
 import csv
 import itertools
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -63,7 +62,7 @@ FUNCTIONS = {
 COLUMNS = (
     "interactions", "function", "block_bytes", "users", "items", "dimension", "threads", "blocks",
     "steps_per_pass", "generation_seconds", "split_seconds", "pass_cpu", "pass_wall",
-    "validation_seconds", "data_gib", "peak_gib", "ndcg@10",
+    "validation_seconds", "loading_gib", "data_gib", "peak_gib", "ndcg@10",
 )  # fmt: skip
 
 
@@ -78,9 +77,15 @@ class Timed(InteractionProblem):
         return {self.metric: float(len(self.laps))}
 
 
-def peak_gib() -> float:
-    """Largest resident size of this process so far (KiB on Linux)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+def memory_gib(name: str) -> float:
+    """A size of this process as Linux tells it: VmRSS now, VmHWM the largest since `forget`."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 2**20
+
+
+def forget() -> None:
+    """Lets the largest size begin from the present one."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def measured(n: int, name: str, block_bytes: int, values: argparse.Namespace) -> dict[str, Any]:
@@ -92,7 +97,9 @@ def measured(n: int, name: str, block_bytes: int, values: argparse.Namespace) ->
     generated = time.perf_counter()
     split = make_split(dataset, "ranking-per-user", 0)
     del dataset
-    parted, data_gib = time.perf_counter(), peak_gib()
+    parted, loading_gib = time.perf_counter(), memory_gib("VmHWM")
+    data_gib = memory_gib("VmRSS")
+    forget()
     passes = values.passes + 1
     sets = (
         f"train.dimension={values.dimension}", f"train.epochs={passes}", f"train.patience={passes}",
@@ -115,7 +122,8 @@ def measured(n: int, name: str, block_bytes: int, values: argparse.Namespace) ->
         "blocks": problem.block_plan.blocks, "steps_per_pass": fitted.result.steps // passes,
         "generation_seconds": generated - begin, "split_seconds": parted - generated,
         "pass_cpu": cpu, "pass_wall": wall, "validation_seconds": time.perf_counter() - ended,
-        "data_gib": data_gib, "peak_gib": peak_gib(), "ndcg@10": metrics["ndcg@10"],
+        "loading_gib": loading_gib, "data_gib": data_gib, "peak_gib": memory_gib("VmHWM"),
+        "ndcg@10": metrics["ndcg@10"],
     }  # fmt: skip
 
 
@@ -135,7 +143,8 @@ def told(row: dict[str, Any]) -> str:
     return (
         f"{row['function']:<6}{row['interactions']:>12,} pairs {row['blocks']:>4} blocks "
         f"{row['steps_per_pass']:>4} steps {row['pass_cpu']:8.2f} CPU s a pass "
-        f"{row['data_gib']:6.2f} GiB data {row['peak_gib']:6.2f} GiB peak "
+        f"GiB: loading {row['loading_gib']:.2f}, data {row['data_gib']:.2f}, "
+        f"training {row['peak_gib']:.2f}; "
         f"NDCG@10 {row['ndcg@10']:.6f}"
     )
 

@@ -217,7 +217,8 @@ def _by_block(ids: Tensor, blocks: PairBlocks) -> tuple[Tensor, ...]:
     """Places of the rows (n, k) of each block, in their order."""
     block = blocks.block_of(ids[:, 0])
     sizes = torch.bincount(block, minlength=len(blocks)).tolist()
-    return torch.argsort(block, stable=True).split(sizes)
+    places: tuple[Tensor, ...] = torch.argsort(block, stable=True).split(sizes)
+    return places
 
 
 UserVectors = Callable[[Tables, BlockHistories], Tensor]
