@@ -96,7 +96,7 @@ class BatchSource:
 
     def stream(
         self, part: str, batch_size: int | None, losses: Sequence[LossKind], *names: str | int,
-        histories: Histories | None = None,
+        histories: Histories | None = None, factors: bool = False,
     ) -> InteractionStream:  # fmt: skip
         """Endless batches of "train" or "valid" for any of some losses.
 
@@ -106,6 +106,7 @@ class BatchSource:
             losses: Those that the batches are for.
             names: Key the draws; first of them "search" for a search.
             histories: Of functions with encoders, whose exact loss has no limit of size.
+            factors: Whether all of them are products, with which a large exact loss draws nothing.
         """
         drawing, rows = self.drawing(losses), len(self.train.ids)
         draws = generator(self.runtime, *names, part, device=torch.device("cpu"))
@@ -122,6 +123,8 @@ class BatchSource:
         fits = encodes or not self.is_large
         exact = any(kind.graph for kind in losses) and pays and fits
         blocks = None if histories is None else histories.blocks
+        if exact and self.is_large and factors:
+            drawing = self.drawing(losses, background=False)
         return InteractionStream(self.train, size, drawing, draws, exact=exact, blocks=blocks)
 
     @property

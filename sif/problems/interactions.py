@@ -213,7 +213,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
 
     def stream(
         self, part: str, batch_size: int | None, *names: str | int, loss: str = "",
-        encodes: bool = False,
+        encodes: bool = False, factors: bool = False,
     ) -> InteractionStream:  # fmt: skip
         """Endless batches of "train" or "valid".
 
@@ -223,10 +223,13 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
             names: Key the random stream; first "search" brings what any searched loss reads.
             loss: Name of the loss; empty: the job's.
             encodes: Whether functions may have histories.
+            factors: Whether all scores are products, with which a large exact loss draws nothing.
         """
         losses = self._kinds(loss) if names[0] == "search" else [self.loss_at(loss).kind]
         histories = self.histories if encodes else None
-        return self._batches.stream(part, batch_size, losses, *names, histories=histories)
+        return self._batches.stream(
+            part, batch_size, losses, *names, histories=histories, factors=factors
+        )
 
     def _kinds(self, loss: str = "") -> list[LossKind]:
         """A loss, and those that are searched beside the job's."""
@@ -520,7 +523,8 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
             make_optimizer=partial(RowAdam, betas=ADAM_BETAS) if blocks else adam
         )
         size = self.config.train.batch_size
-        stream = blocks or self.stream("train", size, "train", loss=loss, encodes=encodes)
+        how: dict[str, Any] = {"loss": loss, "encodes": encodes, "factors": built.factorizes}
+        stream = blocks or self.stream("train", size, "train", **how)
         return net, objective, stream, loop
 
     def _objective(

@@ -64,16 +64,16 @@ def cut(counts: Tensor, pair_bytes: float, user_bytes: float, most: float) -> li
         First users of the blocks, and the number of users: ascending from 0.
     """
     needs = (counts.double() * pair_bytes + user_bytes).cumsum(0)
-    total, bounds = counts.cumsum(0).tolist(), [0]
+    total, bounds = counts.cumsum(0), [0]
     while bounds[-1] < len(counts):
         start = bounds[-1]
         before = float(needs[start - 1]) if start else 0.0
         end = int(torch.searchsorted(needs, before + most, right=True))
         end = max(end, start + 1)
-        if start and total[end - 1] == total[start - 1]:
+        if start and int(total[end - 1]) == int(total[start - 1]):
             bounds.pop()  # no pair: these users join the block before
         bounds.append(end)
-    if len(bounds) > 2 and total[bounds[1] - 1] == 0:
+    if len(bounds) > 2 and not int(total[bounds[1] - 1]):
         del bounds[1]
     return bounds
 

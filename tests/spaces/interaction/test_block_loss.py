@@ -25,6 +25,7 @@ from sif.spaces.interaction.losses import Batch, LossSettings
 from sif.spaces.interaction.pair_blocks import PairBlocks, cut
 from sif.spaces.interaction.registry import LOSSES, design_of
 from sif.testing.interactions import FIELDS, SIZES, InteractionCase, toy_part
+from sif.testing.losses import toy_scores
 from sif.testing.spaces import F64
 
 ROWS = 17
@@ -252,6 +253,17 @@ def test_units_have_every_row_once() -> None:
     assert sorted(background) == sorted(batch.background.tolist())
     assert weight == pytest.approx(float(batch.background_weight.sum()))
     assert shares == pytest.approx({True: 1.0, False: 1.0})
+
+
+def test_chunks_of_a_batch_have_its_rows_and_their_loss() -> None:
+    batch, scored = batch_of("squared", ROWS, False, None), toy_scores()
+    parts = list(batch.chunks(5))
+    assert [len(part.ids) for _, part in parts] == [5, 5, 5, 2]
+    assert torch.equal(torch.cat([part.ids for _, part in parts]), batch.ids)
+    numbers, kind = InteractionCase("staged", "squared").numbers, LOSSES["squared"]
+    total = sum(share * float(kind(scored, part, numbers).detach()) for share, part in parts)
+    assert total == pytest.approx(float(kind(scored, batch, numbers).detach()), rel=1e-12)
+    assert [part for _, part in batch.chunks(ROWS)] == [batch]
 
 
 def test_a_block_with_its_own_histories_needs_no_other_user() -> None:
