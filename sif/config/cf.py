@@ -73,6 +73,14 @@ class DataConfig(Section):
     time_buckets: Annotated[int, Field(ge=2)] | None = Field(
         None, description="buckets of a generated field 'time', equally many train rows each"
     )
+    stream: bool | Literal["auto"] = Field(
+        "auto", description="read files by pieces into mapped files of int32, so that rows need "
+        "not fit in memory; auto: folders, Parquet from 64 MiB, text from 512 MiB"
+    )  # fmt: skip
+    scratch: AbsolutePath | None = Field(
+        None, description="folder of such files, which stay there for later jobs on the same data; "
+        "None: beside the run folder, until they are mapped"
+    )  # fmt: skip
     order: Literal["time", "rows"] | None = Field(
         None, description="what says which interaction came first: time, or the rows of the file; "
         "None: time where there is a column of it"

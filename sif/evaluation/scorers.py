@@ -68,7 +68,7 @@ class InteractionScorer:
     @torch.no_grad()
     def predict(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Ratings (b,) float32 in rating units for ids (b, k); not clipped."""
-        rows = torch.as_tensor(ids, device=self.interaction.readout.device)
+        rows = torch.as_tensor(ids, dtype=torch.int64, device=self.interaction.readout.device)
         scores = torch.cat([self.interaction.pairs(part) for part in rows.split(PREDICTED)])
         ratings: NDArray[np.float32] = (
             (self.scale.mean + self.scale.deviation * scores).cpu().numpy()

@@ -168,7 +168,8 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
             target = torch.as_tensor(values, device=device, dtype=dtype)
         else:
             target = torch.ones(len(part), device=device, dtype=dtype)
-        return PartTensors(torch.as_tensor(part.ids, device=device), target, part.sizes)
+        ids = torch.as_tensor(part.ids, dtype=torch.int64, device=device)
+        return PartTensors(ids, target, part.sizes)
 
     def _with_ages(self, tensors: PartTensors) -> PartTensors:
         """The train part with its ages, where it has a clock."""

@@ -26,7 +26,8 @@ from sif.data.interactions import (
 )
 from sif.data.interactions.clean import check_usable
 from sif.data.interactions.interactions import ordered, row_keys
-from sif.data.interactions.load import load_dataset
+from sif.data.load import load_dataset
+from sif.data.streamed.load import Place
 from sif.errors import ConfigError, DataError
 from sif.utils.argument_types import shown
 
@@ -71,7 +72,10 @@ def _read(data: Any, config: DataConfig, objective: str, name: str) -> Interacti
     if isinstance(data, pd.DataFrame):
         return read_frame(data, columns)
     if isinstance(data, Path) or (isinstance(data, str) and data.strip()):
-        return load_dataset(str(data), data_dir=config.dir, columns=columns).interactions
+        place = Place.of(config.scratch)
+        return load_dataset(
+            str(data), columns=columns, stream=config.stream, place=place, data_dir=config.dir
+        ).interactions
     if is_matrix(data):
         return read_matrix(data, objective)
     raise DataError(

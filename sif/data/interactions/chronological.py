@@ -19,7 +19,8 @@ from sif.data.interactions.parts import (
     VALID,
     Drawn,
     generator,
-    place_in_group,
+    ordered_places,
+    rows_of_users,
 )
 from sif.errors import DataError
 
@@ -37,11 +38,10 @@ def last_item(interactions: Interactions, seed: int, dataset: Dataset) -> Drawn:
     """
     moment = moments_of(interactions, dataset.name, "last-item")
     users = interactions.ids[:, 0]
-    place, n = place_in_group(users, np.lexsort((moment, users)))
-    from_end = n - place
     part = np.full(len(users), TRAIN, dtype=np.int8)
-    part[(from_end == 2) & (n >= MIN_PER_USER)] = VALID
-    part[(from_end == 1) & (n >= MIN_PER_USER)] = TEST
+    for rows, place, n in ordered_places(users, moment):
+        from_end = np.where(n >= MIN_PER_USER, n - place, 0)
+        part[rows] = np.where(from_end == 1, TEST, np.where(from_end == 2, VALID, TRAIN))
     return part, _ties(users, moment)
 
 
@@ -188,8 +188,14 @@ def counts_rows(interactions: Interactions) -> bool:
     times, users = interactions.moment, interactions.ids[:, 0]
     if times is None or interactions.place is not None or not len(times):
         return False
-    place, n = place_in_group(users, np.lexsort((times, users)))
-    return bool(n.max() > 1 and np.ptp(times - place) == 0)
+    start, most = None, 0
+    for rows, place, n in ordered_places(users, times):
+        counted = times[rows] - place
+        start = counted[0] if start is None else start
+        if (counted != start).any():
+            return False
+        most = max(most, int(n.max()))
+    return most > 1
 
 
 def is_later(later: Interactions, earlier: Interactions) -> bool:
@@ -208,9 +214,12 @@ def is_later(later: Interactions, earlier: Interactions) -> bool:
 
 def _ties(users: Int64Array, moment: Int64Array) -> tuple[str, ...]:
     """A note on rows of one user at one moment, if there are any."""
-    order = np.lexsort((moment, users))
-    same = (np.diff(users[order]) == 0) & (np.diff(moment[order]) == 0)
-    tied = int((np.r_[same, False] | np.r_[False, same]).sum())
+    tied = 0
+    for rows in rows_of_users(users):
+        some, times = users[rows], moment[rows]
+        order = np.lexsort((times, some))
+        same = (np.diff(some[order]) == 0) & (np.diff(times[order]) == 0)
+        tied += int((np.r_[same, False] | np.r_[False, same]).sum())
     if not tied:
         return ()
     return (f"{tied:,} rows share their time with others of their user: the order of rows decides",)

@@ -16,11 +16,17 @@ import numpy.typing as npt
 import pandas as pd
 
 from sif.data.interactions.columns import Int64Array
-from sif.data.interactions.interactions import Interactions, concatenate, row_keys
+from sif.data.interactions.interactions import (
+    Interactions,
+    concatenate,
+    row_keys,
+    row_slices,
+)
 from sif.data.interactions.vocabulary import Vocabulary
 from sif.errors import DataError
 from sif.utils.registry import unknown
 
+Mask = npt.NDArray[np.bool_]
 Kept = tuple[Int64Array, npt.NDArray[np.float32] | None]
 
 
@@ -42,8 +48,13 @@ def _mean(repeated: Interactions, keys: Int64Array) -> Kept:
 
 def _error(repeated: Interactions, keys: Int64Array) -> Kept:
     again = int(np.flatnonzero(pd.Series(keys).duplicated())[0])
-    pair = describe(repeated, repeated.ids[again])
-    raise DataError(f"duplicate pair: expected each pair once, found {pair} again")
+    raise repeated_pair(repeated, again)
+
+
+def repeated_pair(interactions: Interactions, row: int) -> DataError:
+    """The error for a row whose pair stands in an earlier one."""
+    pair = describe(interactions, interactions.ids[row])
+    return DataError(f"duplicate pair: expected each pair once, found {pair} again")
 
 
 # Of the repeated rows: which to keep, and the ratings of all of them from then on; and how the rule
@@ -82,24 +93,32 @@ def merge_duplicates(interactions: Interactions, rule: str) -> tuple[Interaction
     Raises:
         DataError: The rule is unknown, or it is "error" and there are duplicates.
     """
-    if rule not in DUPLICATE_RULES:
-        raise unknown("data.duplicates", rule, DUPLICATE_RULES, DataError)
+    check_rule(rule)
     keys = row_keys(interactions.ids, interactions.sizes)
-    repeated = pd.Series(keys).duplicated(keep=False).to_numpy()
-    rows = np.flatnonzero(repeated)
+    rows = np.flatnonzero(pd.Series(keys).duplicated(keep=False).to_numpy())
     if len(rows) == 0:
         return interactions, []
-    merge, note = DUPLICATE_RULES[rule]
-    kept, ratings = merge(interactions.select(rows), keys[rows])
+    kept, ratings = DUPLICATE_RULES[rule][0](interactions.select(rows), keys[rows])
     if interactions.rating is not None and ratings is not None:
         rating = interactions.rating.copy()
         rating[rows] = ratings
         interactions = replace(interactions, rating=rating)
-    is_unique = ~repeated
+    is_unique = np.ones(len(interactions), dtype=bool)
+    is_unique[rows] = False
     is_unique[rows[kept]] = True
-    removed = len(rows) - len(kept)
+    return interactions.select(is_unique), [merging_note(rule, len(rows) - len(kept))]
+
+
+def check_rule(rule: str) -> None:
+    """Raises a DataError for an unknown rule of repeated pairs."""
+    if rule not in DUPLICATE_RULES:
+        raise unknown("data.duplicates", rule, DUPLICATE_RULES, DataError)
+
+
+def merging_note(rule: str, removed: int) -> str:
+    """The note on rows that a rule has removed."""
     count = "1 duplicate row" if removed == 1 else f"{removed} duplicate rows"
-    return interactions.select(is_unique), [f"{count} of the same pair: {note}"]
+    return f"{count} of the same pair: {DUPLICATE_RULES[rule][1]}"
 
 
 def filter_interactions(
@@ -124,32 +143,52 @@ def filter_interactions(
     Raises:
         DataError: `min_rating` is given but there are no ratings.
     """
+    is_kept, notes = kept_rows(interactions, min_rating, min_user, min_item)
+    kept, gone = interactions.select(is_kept), interactions.select(~is_kept)
+    return with_dropped(kept if keep_ids else compact(kept), gone), notes
+
+
+def kept_rows(
+    interactions: Interactions, min_rating: float | None, min_user: int, min_item: int,
+    among: Mask | None = None,
+) -> tuple[Mask, list[str]]:  # fmt: skip
+    """The rows (n,) that filters keep, of those `among` (None: of all), and notes.
+
+    Further arguments and errors as in `filter_interactions`.
+    """
     notes: list[str] = []
-    is_kept = np.ones(len(interactions), dtype=bool)
+    is_kept = np.ones(len(interactions), dtype=bool) if among is None else among.copy()
     if min_rating is not None:
         if interactions.rating is None:
             raise DataError("data.min_rating: expected a rating column, found none in the data")
-        is_kept = interactions.rating >= min_rating
-        notes.append(f"{int((~is_kept).sum())} ratings below {min_rating:g} removed")
-    before = int(is_kept.sum())
-    users, items = interactions.ids[:, 0], interactions.ids[:, 1]
-    while True:
-        by_user, by_item = (
-            np.bincount(column[is_kept], minlength=size)
-            for column, size in zip((users, items), interactions.sizes, strict=False)
-        )
-        enough = is_kept & (by_user >= min_user)[users] & (by_item >= min_item)[items]
-        if (enough == is_kept).all():
+        before = int(is_kept.sum())
+        is_kept &= interactions.rating >= min_rating
+        notes.append(f"{before - int(is_kept.sum())} ratings below {min_rating:g} removed")
+    before = left = int(is_kept.sum())
+    while min_user > 1 or min_item > 1:
+        users, items = activity(interactions, is_kept)
+        enough = users >= min_user, items >= min_item
+        for rows in row_slices(len(interactions)):
+            user, item = interactions.ids[rows, 0], interactions.ids[rows, 1]
+            is_kept[rows] &= enough[0][user] & enough[1][item]
+        last, left = left, int(is_kept.sum())
+        if left == last:
             break
-        is_kept = enough
-    left = int(is_kept.sum())
     if left < before:
         notes.append(
             f"{before - left} interactions of users with fewer than {min_user}"
             f" or items with fewer than {min_item} removed"
         )
-    kept, gone = interactions.select(is_kept), interactions.select(~is_kept)
-    return with_dropped(kept if keep_ids else compact(kept), gone), notes
+    return is_kept, notes
+
+
+def activity(interactions: Interactions, rows: Mask) -> list[Int64Array]:
+    """How many of some rows (n,) each id of each field has: (size of the field,) each."""
+    counts = [np.zeros(size, dtype=np.int64) for size in interactions.sizes]
+    for some in row_slices(len(interactions)):
+        for f, size in enumerate(interactions.sizes):
+            counts[f] += np.bincount(interactions.ids[some, f][rows[some]], minlength=size)
+    return counts
 
 
 def with_dropped(kept: Interactions, gone: Interactions) -> Interactions:
@@ -199,10 +238,10 @@ def check_usable(interactions: Interactions, where: str, rules: str = "") -> Non
     if len(interactions) == 0:
         raise DataError(f"{where}: expected interactions, found none left{after}")
     for f in (0, 1):
-        present = len(np.unique(interactions.ids[:, f]))
-        if present < 2:
+        column = interactions.ids[:, f]
+        if column.min() == column.max():
             name = interactions.fields[f]
             raise DataError(
-                f"{where}: expected at least 2 {name}s, found {present}{after}:"
+                f"{where}: expected at least 2 {name}s, found 1{after}:"
                 f" {describe(interactions, interactions.ids[0])}"
             )

@@ -79,6 +79,11 @@ def first_bytes(path: Path) -> bytes:
         return file.read(_HEAD)
 
 
+def is_packed(path: Path) -> bool:
+    """True for a file that `open_bytes` unpacks."""
+    return _compression(path) in _OPENERS
+
+
 def _compression(path: Path) -> str:
     """The ending of the compression of a file, by its bytes, else its name; or another ending."""
     head = first_bytes(path)

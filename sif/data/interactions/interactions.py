@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -20,6 +20,7 @@ from sif.data.interactions.columns import Int64Array
 from sif.data.interactions.vocabulary import Vocabulary
 from sif.errors import DataError, ShapeError
 
+_ROWS = 1 << 21  # of a slice
 _NO_ORDER = "interactions: expected timestamps, or rows in order (data.order=rows), found neither"
 
 
@@ -28,13 +29,14 @@ class Interactions:
     """A set of interactions, one row each, in file order.
 
     Attributes:
-        ids: (n, k) int64; column f numbers into `vocabularies[f]`.
+        ids: (n, k) int64, or int32 where they are mapped from files; column f numbers into
+            `vocabularies[f]`.
         fields: The k field names, ("user", "item") for pairs; the first two are always these.
         vocabularies: One per field; may hold ids that no row uses.
         rating: (n,) float32 in the units of the file, or None.
-        timestamp: (n,) int64, seconds since 1970, or None.
-        place: (n,) int64, where each row stands in the file, if the file's order says what came
-            first, whatever the timestamps say; None: they say it.
+        timestamp: (n,) int64, or int32 where mapped, seconds since 1970, or None.
+        place: (n,) int64, or int32 where mapped: where each row stands in the file, if the file's
+            order says what came first, whatever the timestamps say; None: they say it.
         titles: Item id to title; may be empty.
         notes: How columns were read that do not say it themselves, one line each.
         dropped: Pairs of user and item that filters removed, under vocabularies of their own: users
@@ -61,8 +63,8 @@ class Interactions:
                 f"interactions: expected ids (n, {k}) and {k} vocabularies for {self.fields},"
                 f" found {self.ids.shape} and {len(self.vocabularies)}"
             )
-        if self.ids.dtype != np.int64:
-            raise ShapeError(f"interactions: ids: expected int64, found {self.ids.dtype}")
+        if self.ids.dtype not in (np.int64, np.int32):
+            raise ShapeError(f"interactions: ids: expected int64 or int32, found {self.ids.dtype}")
         columns = {"rating": self.rating, "timestamp": self.timestamp, "place": self.place}
         for name, values in columns.items():
             if values is not None and values.shape != (len(self.ids),):
@@ -159,9 +161,17 @@ def content_hash(interactions: Interactions, *more: npt.NDArray[Any]) -> str:
         if array is None:
             digest.update(b"none")
             continue
-        little_endian = array.astype(array.dtype.newbyteorder("<"), order="C")
-        digest.update(little_endian.data)
+        # Mapped int32 count as the int64 that they stand for, some rows at a time.
+        kind = np.dtype(np.int64) if array.dtype == np.int32 else array.dtype
+        for rows in row_slices(len(array)):
+            digest.update(array[rows].astype(kind.newbyteorder("<"), order="C").data)
     return digest.hexdigest()[:16]
+
+
+def row_slices(n: int) -> Iterator[slice]:
+    """Slices of n rows, so that what is computed of each takes little memory."""
+    for first in range(0, n, _ROWS):
+        yield slice(first, min(first + _ROWS, n))
 
 
 def ordered(interactions: Interactions, by: str | None, where: str) -> Interactions:

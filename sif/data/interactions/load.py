@@ -94,15 +94,18 @@ def load_dataset(
     raw = ordered(raw, order, str(name_or_path))
     merged, merging = merge_duplicates(raw, duplicates)
     kept, filtering = filter_interactions(merged, min_rating, min_user, min_item)
-    rules = {"min_rating": min_rating, "min_user": min_user, "min_item": min_item}
-    listing = ", ".join(
-        f"{key} {value:g}" for key, value in rules.items() if value not in (None, 1)
-    )
-    check_usable(kept, str(name_or_path), listing if filtering else "")
+    listing = described(min_rating, min_user, min_item) if filtering else ""
+    check_usable(kept, str(name_or_path), listing)
     if truth is not None:
         truth = _renumbered(truth, raw, kept)
     notes = [*raw.notes, *notes, *merging, *filtering]
     return Dataset(name, kept, kept.content_hash, parts, notes, truth)
+
+
+def described(min_rating: float | None, min_user: int, min_item: int) -> str:
+    """The filters that are set, for messages."""
+    rules = {"min_rating": min_rating, "min_user": min_user, "min_item": min_item}
+    return ", ".join(f"{key} {value:g}" for key, value in rules.items() if value not in (None, 1))
 
 
 def _load_known(recipe: Recipe, data_dir: Path | None, columns: Columns | None) -> Loaded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
@@ -9,14 +10,21 @@ import numpy as np
 import numpy.typing as npt
 
 from sif.data.interactions.columns import Int64Array
+from sif.data.interactions.interactions import row_slices
+
+IntArray = npt.NDArray[np.integer[Any]]
 
 Parts = npt.NDArray[np.int8]
 Drawn = tuple[Parts, tuple[str, ...]]
 """The part (n,) of each row, and notes on how they were drawn, one line each."""
+Places = tuple["slice | Int64Array", Int64Array, Int64Array]
+"""Rows of whole users; the place (from 0) of each among those of its user; a number of its user."""
 Rows = TypeVar("Rows")
 TRAIN, VALID, TEST = 0, 1, 2
 PART_NAMES = ("train", "valid", "test")
 MIN_PER_USER = 3  # one interaction for each part
+_MOST_ROWS = 1 << 23  # whose order is computed at a time
+_MOST_TURNS = 32  # each of which looks at all rows
 _SPLIT_STREAM = 0x5B117  # keeps the splits' random numbers apart from those of generated data
 
 
@@ -58,7 +66,7 @@ class InParts(Generic[Rows]):
         }
 
 
-def place_in_group(groups: Int64Array, order: Int64Array) -> tuple[Int64Array, Int64Array]:
+def place_in_group(groups: IntArray, order: Int64Array) -> tuple[Int64Array, Int64Array]:
     """Per row: its place (from 0) among its group's rows in `order`, and how many the group has.
 
     `groups` (n,) holds the group of each row, `order` (n,) the rows group by group.
@@ -68,6 +76,34 @@ def place_in_group(groups: Int64Array, order: Int64Array) -> tuple[Int64Array, I
     place = np.empty(len(groups), dtype=np.int64)
     place[order] = np.arange(len(groups)) - starts[groups[order]]
     return place, counts[groups]
+
+
+def rows_of_users(users: IntArray, most: int | None = None) -> Iterator[slice | Int64Array]:
+    """All rows of some users, then those of others, so that what is computed of each takes little.
+
+    Args:
+        users: (n,) the user of each row.
+        most: Rows at a time, about; None: some millions. A user's rows are never parted.
+
+    Yields:
+        A slice of all rows if they are few, else row numbers in their order.
+    """
+    n = len(users)
+    most = max(_MOST_ROWS, n // _MOST_TURNS) if most is None else most
+    if n <= most:
+        yield slice(0, n)
+        return
+    counts = np.zeros(int(users.max()) + 1, dtype=np.int64)
+    for rows in row_slices(n):
+        counts += np.bincount(users[rows], minlength=len(counts))
+    turn = (np.cumsum(counts) - counts) // most
+    first = np.flatnonzero(np.diff(turn, prepend=-1))
+    for low, high in zip(first, [*first[1:], len(counts)], strict=True):
+        found = [
+            np.flatnonzero((users[rows] >= low) & (users[rows] < high)) + rows.start
+            for rows in row_slices(n)
+        ]
+        yield np.concatenate(found)
 
 
 def generator(seed: int) -> np.random.Generator:
@@ -81,8 +117,19 @@ def tenth(n: Int64Array) -> Int64Array:
     return held_out
 
 
-def random_places(users: Int64Array, seed: int) -> tuple[Int64Array, Int64Array]:
-    """Per row (n,): its place among its user's rows in a random order, and their `tenth`."""
+def random_places(users: IntArray, seed: int) -> Iterator[Places]:
+    """Places of rows among their user's in a random order, and their `tenth`."""
     keys = generator(seed).random(len(users))
-    place, n = place_in_group(users, np.lexsort((keys, users)))
-    return place, tenth(n)
+    for rows in rows_of_users(users):
+        place, n = _places(users[rows], keys[rows])
+        yield rows, place, tenth(n)
+
+
+def ordered_places(users: IntArray, moment: IntArray) -> Iterator[Places]:
+    """Places of rows among their user's from the earliest, and how many he has; see `moment`."""
+    for rows in rows_of_users(users):
+        yield rows, *_places(users[rows], moment[rows])
+
+
+def _places(users: IntArray, keys: npt.NDArray[Any]) -> tuple[Int64Array, Int64Array]:
+    return place_in_group(users, np.lexsort((keys, users)))

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from os import PathLike
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -144,7 +145,7 @@ def read_interactions(path: str | PathLike[str], columns: Columns | None = None)
 
 def from_table(table: Table, columns: Columns) -> Interactions:
     """The interactions of a table; errors as in `read_interactions`."""
-    roles = _assign(table, columns)
+    roles = assign(table, columns)
     fields = ("user", "item", *columns.context)
     data = _read(table, roles, fields)
     if len(data[roles["user"]]) == 0:
@@ -184,10 +185,7 @@ def _times(
     column = data[position]
     if column.dtype == np.float64 and column.isin([0, 1]).all():
         column = table.read({position: "str"})[position]  # "True" is 1 to the parser
-    # Of other names a column may be something else.
-    certain = columns.timestamp or table.columns[position].lower().startswith("timestamp")
-    remedy = "" if certain else ' (data.timestamp="" reads none)'
-    with _named(table, position, "timestamp", remedy):
+    with _named(table, position, "timestamp", remedy_of(columns, table.columns[position])):
         seconds, read_as = seconds_of(column)
     note = f"{table.path}: {table.columns[position]}: numbers read as {read_as}"
     return seconds, (note,) if read_as else ()
@@ -199,19 +197,57 @@ def _named(table: Table, position: int, name: str, remedy: str = "") -> Iterator
     try:
         yield
     except EntryError as error:
-        where, text = table.locate(error.row, position)
-        expected, found = error.expected, error.found
-        if name in ("rating", "timestamp"):  # as it is written, not as it was parsed
-            found = told(text) if text.strip() else "nothing"
-            if expected == A_NUMBER and is_number(text):
-                expected = "expected a finite number"  # "nan" is a number to the parser
-        raise DataError(f"{where}: {name}: {expected}{remedy}, found {found}") from None
+        raise cell_error(error, *table.locate(error.row, position), name, remedy) from None
     except DataError as error:
         raise DataError(f"{table.path}: {name}: {error}") from None
 
 
-def _assign(table: Table, columns: Columns) -> dict[str, int]:
-    """Position of the column of every role and context field."""
+def cell_error(error: EntryError, where: str, text: str, name: str, remedy: str = "") -> DataError:
+    """The error for a bad cell.
+
+    Args:
+        error: How the cell was found to be bad.
+        where: The place of the cell.
+        text: What stands there.
+        name: Of its role or field.
+        remedy: What helps, before what was found.
+    """
+    expected, found = error.expected, error.found
+    if name in ("rating", "timestamp"):  # as it is written, not as it was parsed
+        found = told(text) if text.strip() else "nothing"
+        if expected == A_NUMBER and is_number(text):
+            expected = "expected a finite number"  # "nan" is a number to the parser
+    return DataError(f"{where}: {name}: {expected}{remedy}, found {found}")
+
+
+def remedy_of(columns: Columns, column: str) -> str:
+    """What helps where a column was taken for times by its name and may be something else."""
+    certain = columns.timestamp or column.lower().startswith("timestamp")
+    return "" if certain else ' (data.timestamp="" reads none)'
+
+
+class Header(Protocol):
+    """The columns of a table, and how messages speak of them; see `Table`."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names by position."""
+
+    @property
+    def header_place(self) -> str:
+        """Where they stand."""
+
+    @property
+    def setting(self) -> str:
+        """The way in which a caller names a column."""
+
+
+def assign(table: Header, columns: Columns) -> dict[str, int]:
+    """Position of the column of every role and context field.
+
+    Raises:
+        DataError: A column is missing, there twice, or asked for two roles.
+    """
     typeless = _typeless(table.columns)
     roles: dict[str, int] = {}
     for role in HEADERLESS:
@@ -243,7 +279,7 @@ def _assign(table: Table, columns: Columns) -> dict[str, int]:
     return roles
 
 
-def refuse_twice(table: Table, position: int, role: str) -> None:
+def refuse_twice(table: Header, position: int, role: str) -> None:
     """Raises a DataError where the name of a role's column is that of another column too."""
     name = table.columns[position]
     count = table.columns.count(name)
@@ -259,7 +295,7 @@ def usual_places(columns: Sequence[str], role: str) -> list[int]:
     return [plain.index(name) for name in RECOGNIZED[role] if name in plain]
 
 
-def _position(table: Table, typeless: list[str], key: str, name: str) -> int:
+def _position(table: Header, typeless: list[str], key: str, name: str) -> int:
     for names in (list(table.columns), typeless):
         if name in names:
             return names.index(name)
@@ -268,7 +304,7 @@ def _position(table: Table, typeless: list[str], key: str, name: str) -> int:
     )
 
 
-def _listed(table: Table) -> str:
+def _listed(table: Header) -> str:
     names = ", ".join(repr(name) for name in table.columns[:_TOLD])
     return f"columns {names}" + (" ..." if len(table.columns) > _TOLD else "")
 

@@ -27,7 +27,7 @@ from sif.data.interactions.parts import (
     InParts,
     Parts,
     generator,
-    place_in_group,
+    ordered_places,
     random_places,
     tenth,
 )
@@ -141,26 +141,26 @@ def _rating(
 
 def _ranking_per_user(interactions: Interactions, seed: int, dataset: Dataset) -> Drawn:
     """Gives floor(n / 10), at least one, of a user's n rows to valid and to test, at random."""
-    place, held_out = random_places(interactions.ids[:, 0], seed)
-    part = np.full(len(place), TRAIN, dtype=np.int8)
-    part[place < 2 * held_out] = VALID
-    part[place < held_out] = TEST
+    part = np.full(len(interactions), TRAIN, dtype=np.int8)
+    for rows, place, held_out in random_places(interactions.ids[:, 0], seed):
+        part[rows] = np.where(place < held_out, TEST, np.where(place < 2 * held_out, VALID, TRAIN))
     return part, ()
 
 
 def held_out(interactions: Interactions, seed: int) -> npt.NDArray[np.bool_]:
     """(n,): the rows that `ranking-per-user` tests on."""
-    place, held_out = random_places(interactions.ids[:, 0], seed)
-    is_test: npt.NDArray[np.bool_] = place < held_out
+    is_test = np.zeros(len(interactions), dtype=np.bool_)
+    for rows, place, held_out in random_places(interactions.ids[:, 0], seed):
+        is_test[rows] = place < held_out
     return is_test
 
 
 def held_out_last(interactions: Interactions) -> npt.NDArray[np.bool_]:
     """(n,): the last tenth of each user's rows, at least one of three; of data with an order."""
-    users, moment = interactions.ids[:, 0], interactions.moment
-    assert moment is not None  # noqa: S101
-    place, n = place_in_group(users, np.lexsort((moment, users)))
-    is_last: npt.NDArray[np.bool_] = place >= n - tenth(n)
+    assert interactions.moment is not None  # noqa: S101
+    is_last = np.zeros(len(interactions), dtype=np.bool_)
+    for rows, place, n in ordered_places(interactions.ids[:, 0], interactions.moment):
+        is_last[rows] = place >= n - tenth(n)
     return is_last
 
 

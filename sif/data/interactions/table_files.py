@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -157,7 +157,7 @@ class TextTable(Table):
             if not second:
                 raise DataError(f"{path}: expected interactions, found none after the header")
             if len(second) != len(first):
-                raise _ragged(path, head[1][0], len(first), len(second))
+                raise ragged(path, head[1][0], len(first), len(second))
             columns = tuple(cell.strip() for cell in first)
         else:
             extra = (f"column{n}" for n in range(len(HEADERLESS) + 1, len(first) + 1))
@@ -177,7 +177,8 @@ class TextTable(Table):
     def read(self, types: Mapping[int, str]) -> dict[int, pd.Series]:
         """Implements `Table.read`; numbers may have decimal commas where no comma separates."""
         chunks: dict[int, list[pd.Series]] = {column: [] for column in types}
-        decimal = "," if self._has_decimal_comma(types) else "."
+        others = [column for column, kind in types.items() if kind != "id"]
+        decimal = "," if self.has_decimal_comma(others) else "."
         for frame in self._frames(types, decimal):
             self._check_surplus(frame[len(self.columns)])
             for column, kind in types.items():
@@ -187,16 +188,15 @@ class TextTable(Table):
                 chunks[column].append(_counted(cells) if kind == "id" else cells)
         return {column: _stack(chunks.pop(column)) for column in types}
 
-    def _has_decimal_comma(self, types: Mapping[int, str]) -> bool:
+    def has_decimal_comma(self, columns: Collection[int]) -> bool:
         """True if commas stand in columns that are no ids, and not only before three digits each.
 
         A time may have one, too, before fractions of a second.
         """
-        others = [column for column, kind in types.items() if kind != "id"]
-        if self.separator == "," or not others:
+        if self.separator == "," or not columns:
             return False
         some = islice(self._records(), _SOME)
-        cells = (row[column] for _, row in some for column in others if column < len(row))
+        cells = (row[column] for _, row in some for column in columns if column < len(row))
         return any("," in cell and not _THOUSANDS.fullmatch(cell.strip()) for cell in cells)
 
     def _frames(self, types: Mapping[int, str], decimal: str) -> Iterator[pd.DataFrame]:
@@ -252,13 +252,13 @@ class TextTable(Table):
         full = surplus.notna().to_numpy()
         if full.any():
             line, texts = self._record(int(surplus.index[full][0]))
-            raise _ragged(self.path, line, len(self.columns), len(texts))
+            raise ragged(self.path, line, len(self.columns), len(texts))
 
     def _parser_error(self, message: str) -> DataError:
-        ragged = re.search(r"Expected \d+ fields in line (\d+), saw (\d+)", message)
-        if ragged:
-            line, actual = map(int, ragged.groups())
-            return _ragged(self.path, line, len(self.columns), actual)
+        found = re.search(r"Expected \d+ fields in line (\d+), saw (\d+)", message)
+        if found:
+            line, actual = map(int, found.groups())
+            return ragged(self.path, line, len(self.columns), actual)
         reason = message.strip().splitlines()[-1] if message.strip() else "unreadable"
         return DataError(f"{self.path}: expected {TEXT}, found: {reason}")
 
@@ -338,6 +338,13 @@ class ParquetTable(ArrowTable):
     KIND = "a Parquet file"
 
     @classmethod
+    def check_rows(cls, path: Path, rows: int, size: int) -> None:
+        """Refuses a file whose few bytes stand for more rows than there is memory."""
+        if rows > _MOST_ROWS * size:
+            expected = f"{cls.KIND} of at most {_MOST_ROWS:,} rows a byte"
+            raise DataError(f"{path}: expected {expected}, found {rows:,} in {size:,}")
+
+    @classmethod
     def _schema(cls, path: Path) -> Any:
         return parquet_library(path)[1].read_schema(path)
 
@@ -347,10 +354,7 @@ class ParquetTable(ArrowTable):
             reading(self.path, self.KIND),
             parquet.ParquetFile(self.path, page_checksum_verification=True) as file,
         ):
-            rows, size = file.metadata.num_rows, self.path.stat().st_size
-            if rows > _MOST_ROWS * size:
-                expected = f"{self.KIND} of at most {_MOST_ROWS:,} rows a byte"
-                raise DataError(f"{self.path}: expected {expected}, found {rows:,} in {size:,}")
+            self.check_rows(self.path, file.metadata.num_rows, self.path.stat().st_size)
             yield from file.iter_batches(_CHUNK, columns=list(names))
 
 
@@ -395,7 +399,8 @@ def _stack(chunks: list[pd.Series]) -> pd.Series:
     return pd.concat(chunks, ignore_index=True)
 
 
-def _ragged(path: Path, line: int, expected: int, actual: int) -> DataError:
+def ragged(path: Path, line: int, expected: int, actual: int) -> DataError:
+    """The error for a record with another number of cells than the header."""
     return DataError(f"{path} line {line}: expected {expected} columns, found {actual}")
 
 

@@ -9,6 +9,7 @@ dates. Smaller numbers, as of a counter, are seconds. A column that contradicts 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -108,47 +109,122 @@ def _of_type(column: Column) -> Int64Array | None:
     return seconds.astype(np.int64)
 
 
+@dataclass(frozen=True)
+class NumberForm:
+    """How numbers are read as times.
+
+    Attributes:
+        digits: Of dates such as 20230131; 0: they count from 1970.
+        unit: Position in `UNITS` of what they count.
+    """
+
+    digits: int = 0
+    unit: int = 0
+
+    @property
+    def note(self) -> str | None:
+        """How numbers are read, where they are not seconds."""
+        if self.digits:
+            return f"dates {_CALENDAR[self.digits]}"
+        return f"{UNITS[self.unit]} since 1970" if self.unit else None
+
+    def seconds(self, array: npt.NDArray[Any]) -> Int64Array:
+        """Seconds of numbers (n,).
+
+        Raises:
+            EntryError: A number of another form.
+        """
+        if self.digits:
+            seconds, valid = _dates(array, self.digits)
+            if not valid.all():
+                row = int(np.argmin(valid))
+                form = _CALENDAR[self.digits]
+                raise _refused(row, array[row], f"expected a date {form} as in most rows")
+            return seconds
+        other = (_units(array) != self.unit) & (array != 0)
+        if other.any():
+            row = int(np.argmax(other))
+            expected = f"expected {UNITS[self.unit]} since 1970 as in most rows"
+            raise _refused(row, array[row], expected)
+        if array.dtype.kind == "f":
+            return np.floor(array.astype(np.float64) / 1000.0**self.unit).astype(np.int64)
+        return array.astype(np.int64) // 1000**self.unit
+
+
+@dataclass
+class NumberSurvey:
+    """Counts what numbers of a column may be, some rows at a time.
+
+    Attributes:
+        rows: Numbers that were seen.
+        units: Those of each of `UNITS`, zeros left out.
+        inside: Those in the years of each form of dates, by digits.
+        valid: Those of them that are dates.
+    """
+
+    rows: int = 0
+    units: Int64Array = field(default_factory=lambda: np.zeros(len(UNITS), dtype=np.int64))
+    inside: dict[int, int] = field(default_factory=lambda: dict.fromkeys(_CALENDAR, 0))
+    valid: dict[int, int] = field(default_factory=lambda: dict.fromkeys(_CALENDAR, 0))
+
+    def add(self, array: npt.NDArray[Any]) -> None:
+        """Counts numbers (n,).
+
+        Raises:
+            EntryError: A number that is not finite in int64.
+        """
+        if not len(array):
+            return
+        low, high = array.min(), array.max()
+        if not (low > -(2.0**63) and high < 2.0**63):  # and NaN
+            beyond = ~(np.abs(array.astype(np.float64)) < 2.0**63)
+            row = int(np.argmax(beyond))
+            raise _refused(row, array[row])
+        self.rows += len(array)
+        if low > 0 and high < _BEGIN[0]:
+            self.units[0] += len(array)
+        else:
+            self.units += np.bincount(_units(array[array != 0]), minlength=len(UNITS))
+        for digits in _CALENDAR:
+            scale = 10 ** (digits - 4)
+            if low < 2101 * scale and high >= 1900 * scale:
+                inside = int(_in_years(array, digits).sum())
+                self.inside[digits] += inside
+                if inside:
+                    self.valid[digits] += int(_dates(array, digits)[1].sum())
+
+    def form(self) -> NumberForm:
+        """The form of the column: dates where all numbers are some, else the unit of most."""
+        for digits in _CALENDAR:
+            if self.inside[digits] > self.rows / 2 and self.valid[digits] > self.rows / 2:
+                return NumberForm(digits)
+        return NumberForm(unit=int(np.argmax(self.units)))
+
+
+def _units(array: npt.NDArray[Any]) -> Int64Array:
+    return np.searchsorted(_BEGIN, np.abs(array.astype(np.float64)), side="right")
+
+
 def _of_numbers(array: npt.NDArray[Any]) -> Read:
-    if not len(array):
-        return np.zeros(0, dtype=np.int64), None
-    size = np.abs(array.astype(np.float64))
-    beyond = ~(size < 2.0**63)  # and NaN
-    if beyond.any():
-        row = int(np.argmax(beyond))
-        raise _refused(row, array[row])
-    dates = _calendar(array)
-    if dates is not None:
-        return dates
-    unit = np.searchsorted(_BEGIN, size, side="right")
-    present = np.bincount(unit[size > 0], minlength=len(UNITS))  # zero is zero in any unit
-    usual = int(np.argmax(present))
-    other = (unit != usual) & (size > 0)
-    if other.any():
-        row = int(np.argmax(other))
-        raise _refused(row, array[row], f"expected {UNITS[usual]} since 1970 as in most rows")
-    if array.dtype.kind == "f":
-        seconds = np.floor(array.astype(np.float64) / 1000.0**usual)
-    else:
-        seconds = array.astype(np.int64) // 1000**usual
-    return seconds.astype(np.int64), f"{UNITS[usual]} since 1970" if usual else None
+    survey = NumberSurvey()
+    survey.add(array)
+    form = survey.form()
+    return form.seconds(array), form.note
 
 
-def _calendar(array: npt.NDArray[Any]) -> Read | None:
-    """Seconds of numbers such as 20230131, where they are dates; None: they are not."""
-    for digits, form in _CALENDAR.items():
-        scale = 10 ** (digits - 4)
-        inside = (array >= 1900 * scale) & (array < 2101 * scale)
-        if inside.mean() <= 0.5:
-            continue
-        numbers = np.where(inside, array, 0).astype(np.int64)
-        seconds, valid = _read_calendar(numbers, digits)
-        valid &= inside & (numbers == array)
-        if valid.all():
-            return seconds, f"dates {form}"
-        if valid.mean() > 0.5:
-            row = int(np.argmin(valid))
-            raise _refused(row, array[row], f"expected a date {form} as in most rows")
-    return None
+def _in_years(array: npt.NDArray[Any], digits: int) -> npt.NDArray[np.bool_]:
+    """(n,): the numbers of so many digits that begin with a year from 1900 to 2100."""
+    scale = 10 ** (digits - 4)
+    inside: npt.NDArray[np.bool_] = (array >= 1900 * scale) & (array < 2101 * scale)
+    return inside
+
+
+def _dates(array: npt.NDArray[Any], digits: int) -> tuple[Int64Array, npt.NDArray[np.bool_]]:
+    """Seconds (n,) of numbers such as 20230131, and which of them are dates."""
+    inside = _in_years(array, digits)
+    numbers = np.where(inside, array, 0).astype(np.int64)
+    seconds, valid = _read_calendar(numbers, digits)
+    return seconds, valid & inside & (numbers == array)
 
 
 def _read_calendar(numbers: Int64Array, digits: int) -> tuple[Int64Array, npt.NDArray[np.bool_]]:
@@ -165,8 +241,13 @@ def _read_calendar(numbers: Int64Array, digits: int) -> tuple[Int64Array, npt.ND
     return seconds, valid
 
 
+def is_number(text: str) -> bool:
+    """True for a text that is read as a number; others are dates, or no times."""
+    return _NUMBER.fullmatch(text) is not None
+
+
 def _of_texts(texts: list[str]) -> Read:
-    numeric = np.array([_NUMBER.fullmatch(text) is not None for text in texts], dtype=bool)
+    numeric = np.array([is_number(text) for text in texts], dtype=bool)
     seconds = np.zeros(len(texts), dtype=np.int64)
     seconds[~numeric] = _of_dates(texts, np.flatnonzero(~numeric).tolist())
     if not numeric.any():

@@ -6,9 +6,11 @@ record batches, each with a mark, by which another process goes on behind it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from sif.errors import DataError
 
 Mark = Any
 """A value of JSON by which a source finds the row behind a piece; None: the first row."""
@@ -64,13 +66,17 @@ class RecordSource(Protocol):
             Pieces of a bounded number of rows, about a million at most. No piece is empty.
 
         Raises:
-            DataError: The source is damaged, was cut off, or changed while it was read.
-            UnfitColumnError: A text does not fit the type of its column; `relaxed` reads it.
+            CutOffError: The source was cut off and may come back.
+            DataError: The source is damaged, or changed while it was read.
+            UnfitColumnError: A text is no number in a column of `with_numbers`.
         """
         ...
 
-    def relaxed(self, column: int) -> RecordSource:
-        """The source with this column as texts, as they stand."""
+    def with_numbers(self, columns: Collection[int]) -> RecordSource:
+        """The source with these columns read as numbers where it has only texts.
+
+        A source that knows its types is itself.
+        """
         ...
 
     def locate(self, row: int, column: int) -> tuple[str, str]:
@@ -78,13 +84,17 @@ class RecordSource(Protocol):
         ...
 
 
+class CutOffError(DataError):
+    """A source that was cut off while it was read; what was read stays, to go on from there."""
+
+
 class UnfitColumnError(ValueError):
-    """A text does not fit the type that its column was taken to have.
+    """A text that is no number, in a column that was taken for one of numbers.
 
     Attributes:
         column: Its position in the schema.
     """
 
     def __init__(self, column: int) -> None:
-        super().__init__(f"column {column}: a text that does not fit its type")
+        super().__init__(f"column {column}: a text that is no number")
         self.column = column

@@ -21,7 +21,9 @@ from sif.data.interactions import (
     with_time_buckets,
 )
 from sif.data.interactions.chronological import ROLLING
-from sif.data.interactions.load import Dataset, load_dataset
+from sif.data.interactions.load import Dataset
+from sif.data.load import load_dataset
+from sif.data.streamed.load import Place
 from sif.errors import ConfigError, DataError
 from sif.problems.closed_forms import closed_problem
 from sif.problems.controls import CONTROLS
@@ -87,6 +89,8 @@ def _load_split(config: CFConfig) -> tuple[Dataset | None, Split]:
     kind = "clicks" if config.objective == "ranking" else "ratings"
     dataset = load_dataset(
         config.dataset,
+        stream=data.stream,
+        place=Place.of(data.scratch, _beside(config)),
         data_dir=data.dir,
         columns=columns,
         min_rating=data.min_rating,
@@ -106,3 +110,8 @@ def _load_split(config: CFConfig) -> tuple[Dataset | None, Split]:
         splits = rolling_splits(dataset, config.seed, data.moments)
         return dataset, splits[(data.moment or 1) - 1]
     return dataset, make_split(dataset, protocol, config.seed)
+
+
+def _beside(config: CFConfig) -> Path | None:
+    """The folder beside the run folder for files of a reading."""
+    return None if config.output_dir is None else config.output_dir.parent / ".scratch"

@@ -43,8 +43,8 @@ def test_arrays_that_do_not_fit_are_refused(generated: Interactions) -> None:
         replace(generated, rating=np.ones(3, dtype=np.float32))
     with pytest.raises(ShapeError, match=r"item: expected numbers in 0..59, found 0..60"):
         replace(generated, ids=np.array([[0, 0], [0, 60]]), rating=None, timestamp=None)
-    with pytest.raises(ShapeError, match="expected int64"):
-        replace(generated, ids=generated.ids.astype(np.int32))
+    with pytest.raises(ShapeError, match="expected int64 or int32, found int16"):
+        replace(generated, ids=generated.ids.astype(np.int16))
 
 
 def test_the_hash_sees_every_part_of_the_content(generated: Interactions) -> None:
