@@ -22,6 +22,7 @@ from sif.data.interactions.clean import (
     merging_note,
     repeated_pair,
 )
+from sif.data.interactions.columns import Int64Array
 from sif.data.interactions.interactions import Interactions, row_keys, row_slices
 from sif.data.interactions.parts import rows_of_users
 from sif.data.interactions.ratings import ratings_of
@@ -122,10 +123,9 @@ def _merged(every: Interactions, rule: str) -> tuple[Mask | None, list[str]]:
     rating = every.rating
     for rows in rows_of_users(every.ids[:, 0]):
         keys = row_keys(every.ids[rows], every.sizes)
-        in_order = np.sort(keys)
-        if not (in_order[1:] == in_order[:-1]).any():
+        repeated = _repeated(keys)
+        if not len(repeated):
             continue
-        repeated = np.flatnonzero(pd.Series(keys).duplicated(keep=False).to_numpy())
         keys = keys[repeated]
         repeated = repeated if isinstance(rows, slice) else rows[repeated]
         if rule == "error":
@@ -143,6 +143,18 @@ def _merged(every: Interactions, rule: str) -> tuple[Mask | None, list[str]]:
     if first_again < len(every):
         raise repeated_pair(every, first_again)
     return is_kept, [merging_note(rule, removed)] if removed else []
+
+
+def _repeated(keys: Int64Array) -> Int64Array:
+    """Places of the keys (n,) that stand in several places, ascending."""
+    bits, low = len(keys).bit_length(), int(keys.min())
+    if (int(keys.max()) - low + 1) << bits >= 2**63:
+        return np.flatnonzero(pd.Series(keys).duplicated(keep=False).to_numpy())
+    packed = (keys - low) << bits | np.arange(len(keys))  # sorted in place, faster than hashed
+    packed.sort()
+    same = packed[1:] >> bits == packed[:-1] >> bits
+    among = np.append(same, False) | np.append(False, same)
+    return np.sort(packed[among] & ((1 << bits) - 1))
 
 
 def _written(rows: Interactions, some: Mask, name: str, scratch: Scratch) -> Interactions:
