@@ -21,6 +21,7 @@ from sif.data.interactions import (
     held_out,
     held_out_last,
     merge_duplicates,
+    read_arrow,
     read_frame,
     read_matrix,
 )
@@ -48,8 +49,8 @@ def interactions_of(
     """Interactions of any form: of a data frame, a matrix, a file or a known data set.
 
     Args:
-        data: One of these, a frame of pandas or anything that becomes one by `to_pandas`;
-            `Interactions` stay as they are.
+        data: One of these, a frame of pandas, or anything that hands out Arrow or becomes a frame
+            by `to_pandas`; `Interactions` stay as they are.
         config: Names of the columns, and where data sets lie.
         objective: Chooses the values of a matrix, see `sif.data.interactions.matrix_values`.
         name: Of the argument, for messages.
@@ -67,10 +68,12 @@ def _read(data: Any, config: DataConfig, objective: str, name: str) -> Interacti
     if isinstance(data, Interactions):
         return data
     columns = Columns.of(config)
-    if hasattr(data, "to_pandas"):  # a frame of polars, a table of pyarrow
-        data = data.to_pandas()
     if isinstance(data, pd.DataFrame):
         return read_frame(data, columns)
+    if hasattr(data, "__arrow_c_stream__"):  # a frame of polars, a table of pyarrow
+        return read_arrow(data, columns)
+    if hasattr(data, "to_pandas"):
+        return _read(data.to_pandas(), config, objective, name)
     if isinstance(data, Path) or (isinstance(data, str) and data.strip()):
         place = Place.of(config.scratch)
         return load_dataset(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sif.data.interactions.clean import filter_interactions, merge_duplicates
-from sif.data.interactions.frames import read_frame, read_matrix
+from sif.data.interactions.frames import read_arrow, read_frame, read_matrix
 from sif.data.interactions.interactions import Interactions, concatenate
 from sif.data.interactions.planted import planted
 from sif.data.interactions.planted_order import PlantedScale, planted_order, shuffled
@@ -33,6 +33,7 @@ __all__ = [
     "merge_duplicates",
     "planted",
     "planted_order",
+    "read_arrow",
     "read_frame",
     "read_interactions",
     "read_matrix",

@@ -70,7 +70,7 @@ def _array(values: Any, expected: str) -> Column:
 
 
 @contextmanager
-def rows_of(codes: Int64Array) -> Iterator[None]:
+def rows_of(codes: npt.NDArray[np.integer[Any]]) -> Iterator[None]:
     """Names the first row of a bad cell that was found among the distinct cells of a column."""
     try:
         yield

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
 from sif.data.interactions.clean import with_dropped
 from sif.data.interactions.interactions import Interactions
 from sif.data.interactions.readers import Columns, from_table
-from sif.data.interactions.table_files import Table
+from sif.data.interactions.table_files import ArrowTable, Table, parquet_library
 from sif.data.interactions.vocabulary import Vocabulary
+from sif.data.reading import reading
 from sif.errors import DataError
+
+_FRAME = Path("data frame")  # of messages
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,18 +37,66 @@ class FrameTable(Table):
         return {column: self.frame.iloc[:, column].reset_index(drop=True) for column in types}
 
 
+@dataclass(frozen=True)
+class ArrowFrame(ArrowTable):
+    """A table of Arrow as a `Table`; its columns are not copied, its texts become codes."""
+
+    frame: Any
+    KIND: ClassVar[str] = "a table of Arrow"
+    setting: ClassVar[str] = FrameTable.setting
+
+    @classmethod
+    def of(cls, frame: Any) -> ArrowFrame:
+        """Anything that hands out a stream of Arrow (`__arrow_c_stream__`).
+
+        Raises:
+            DataError: It is no table, or there is no pyarrow.
+        """
+        arrow, _ = parquet_library(_FRAME)
+        with reading(_FRAME, cls.KIND):
+            table = arrow.table(frame)
+        return cls(_FRAME, tuple(table.schema.names), tuple(table.schema.types), table)
+
+    @classmethod
+    def _schema(cls, path: Path) -> Any:
+        raise NotImplementedError
+
+    def _batches(self, names: Sequence[str]) -> Iterator[Any]:
+        empty = self.frame.schema.empty_table().to_batches()
+        yield from self.frame.select(list(dict.fromkeys(names))).to_batches() or empty
+
+
+def read_arrow(frame: Any, columns: Columns | None = None) -> Interactions:
+    """The interactions of a table of Arrow, polars, DuckDB or another library that speaks Arrow.
+
+    Arguments and titles as in `read_frame`; rows are never Python objects.
+    """
+    table = ArrowFrame.of(frame)
+    return _titled(
+        from_table(table, columns or Columns()), table.columns,
+        lambda place: table.frame.column(place).to_pandas().to_numpy(),
+    )  # fmt: skip
+
+
 def read_frame(frame: pd.DataFrame, columns: Columns | None = None) -> Interactions:
     """The interactions of a data frame; arguments and errors as in `read_interactions`.
 
     A column "title" becomes the titles of the items; of an item with several the first counts.
     """
     names = tuple(map(str, frame.columns))
-    data = from_table(FrameTable(Path("data frame"), names, frame), columns or Columns())
+    data = from_table(FrameTable(_FRAME, names, frame), columns or Columns())
+    return _titled(data, names, lambda place: frame.iloc[:, place].to_numpy())
+
+
+def _titled(
+    data: Interactions, names: Sequence[str], column: Callable[[int], npt.NDArray[Any]]
+) -> Interactions:
+    """Interactions with the titles of a column of that name."""
     place = next((i for i, name in enumerate(names) if name.lower() == "title"), None)
     if place is None:
         return data
     items = data.vocabularies[1].ids[data.ids[:, 1]]
-    titled = pd.DataFrame({"item": items, "title": frame.iloc[:, place].to_numpy()}).dropna()
+    titled = pd.DataFrame({"item": items, "title": column(place)}).dropna()
     first = titled.drop_duplicates("item")
     return replace(data, titles=dict(zip(first["item"], first["title"].astype(str), strict=True)))
 

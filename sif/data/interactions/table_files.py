@@ -307,7 +307,7 @@ class ArrowTable(Table, ABC):
         chunks: dict[int, list[pd.Series]] = {column: [] for column in types}
         for batch in self._batches([self.columns[column] for column in types]):
             for column, kind in types.items():
-                cells = self._series(batch, column)
+                cells = self._series(batch, column, kind == "id")
                 texts = kind == "id" and cells.dtype == object
                 chunks[column].append(_counted(cells) if texts else cells)
         return {column: _stack(chunks.pop(column)) for column in types}
@@ -319,7 +319,7 @@ class ArrowTable(Table, ABC):
             place = f"{self.path}: column {self.columns[column]!r}"
             raise DataError(f"{place}: expected single values, found {kind}")
 
-    def _series(self, batch: Any, column: int) -> pd.Series:
+    def _series(self, batch: Any, column: int, is_id: bool) -> pd.Series:
         """Values of a column, bytes as texts. What a writer noted for pandas is not asked."""
         arrow, _ = parquet_library(self.path)
         name, kind = self.columns[column], self.types[column]
@@ -329,6 +329,13 @@ class ArrowTable(Table, ABC):
                 if arrow.types.is_dictionary(kind):
                     values = values.dictionary_decode()
                 values = values.cast(arrow.string())
+            if "string" in str(values.type) and "dictionary" not in str(values.type):
+                values = values.cast(arrow.large_string())  # also of views
+                if is_id:  # of each text one object, not of each row
+                    coded = values.dictionary_encode()
+                    texts = pd.Index(coded.dictionary.to_pylist(), dtype="object")
+                    codes = coded.indices.fill_null(-1).to_numpy()
+                    return pd.Series(pd.Categorical.from_codes(codes, texts))
             return values.to_pandas()
 
 

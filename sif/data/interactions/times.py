@@ -147,8 +147,9 @@ class NumberForm:
             expected = f"expected {UNITS[self.unit]} since 1970 as in most rows"
             raise _refused(row, array[row], expected)
         if array.dtype.kind == "f":
-            return np.floor(array.astype(np.float64) / 1000.0**self.unit).astype(np.int64)
-        return array.astype(np.int64) // 1000**self.unit
+            array = np.floor(array.astype(np.float64) / 1000.0**self.unit)
+            return np.asarray(array.astype(np.int64))
+        return np.asarray(array.astype(np.int64) // 1000**self.unit)
 
 
 @dataclass

@@ -172,7 +172,7 @@ def _written(rows: Interactions, some: Mask, name: str, scratch: Scratch) -> Int
     ids = scratch.mapped(f"{name}.ids", np.int32, (k, total)).T
     if pairs:
         return Interactions(ids, rows.fields[:2], tuple(vocabularies))
-    columns = {}
+    columns: dict[str, Any] = {}
     for column in ("rating", "timestamp", "place"):
         values = getattr(rows, column)
         if values is None:
@@ -215,22 +215,22 @@ def keep(rows: Interactions, scratch: Scratch, document: dict[str, Any]) -> None
             name = next(name for name in names if scratch.size(name))
             files[column] = [name, values.dtype.name]
     sets = {"kept": rows} | ({"dropped": rows.dropped} if rows.dropped is not None else {})
-    names = [entry[0] for entry in files.values()] + ["dropped.ids"] * (len(sets) - 1)
+    kept = [entry[0] for entry in files.values()] + ["dropped.ids"] * (len(sets) - 1)
     for role, part in sets.items():
         for f, vocabulary in enumerate(part.vocabularies):
-            names.append(f"{role}.{f}.npy")
+            kept.append(f"{role}.{f}.npy")
             with writing(scratch.folder):
-                np.save(scratch.path(names[-1]), vocabulary.ids, allow_pickle=False)
+                np.save(scratch.path(kept[-1]), vocabulary.ids, allow_pickle=False)
     fields, rows_of_each = list(rows.fields), {role: len(part) for role, part in sets.items()}
     shape = {"fields": fields, "rows": rows_of_each, "files": files, "notes": list(rows.notes)}
-    scratch.finish({**document, **shape}, names)
+    scratch.finish({**document, **shape}, kept)
 
 
 def kept_before(scratch: Scratch) -> tuple[Interactions, dict[str, Any]]:
     """The rows that `keep` left, and its document."""
     document: dict[str, Any] = read_json(scratch.path(FINISHED))
     rows = _kept(scratch, document, "kept", document["files"]["ids"][0], document["fields"])
-    columns = {
+    columns: dict[str, Any] = {
         column: scratch.mapped(*entry)
         for column, entry in document["files"].items()
         if column != "ids"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from sif.data.interactions.file_kinds import PARQUET, first_bytes, is_packed
+from sif.data.interactions.file_kinds import FEATHER, PARQUET, first_bytes, is_packed
 from sif.data.interactions.movielens import find_layout
 from sif.data.interactions.npz_files import is_npz
 from sif.data.interactions.readers import Columns
@@ -56,13 +56,11 @@ def is_streamed(path: Path) -> bool:
         return False
     if path.is_dir():
         return find_layout(path) is None
-    if not path.is_file() or path.stat().st_size < min(LARGE.values()) or is_npz(path):
+    size = path.stat().st_size if path.is_file() else 0
+    if size < min(LARGE.values()) or is_npz(path) or first_bytes(path).startswith(FEATHER):
         return False
-    if _is_parquet(path):
-        return True
-    if not isinstance(open_table(path, Columns().is_header), TextTable):
-        return False
-    return path.stat().st_size >= LARGE["packed" if is_packed(path) else "text"]
+    kind = "parquet" if _is_parquet(path) else "packed" if is_packed(path) else "text"
+    return size >= LARGE[kind]
 
 
 def _is_parquet(path: Path) -> bool:

@@ -84,7 +84,8 @@ class Scratch:
         with writing(self.folder):
             if name not in self._files:
                 self._files[name] = self.path(name).open("ab", buffering=0)
-            view = memoryview(np.ascontiguousarray(data) if isinstance(data, np.ndarray) else data)
+            solid: Any = np.ascontiguousarray(data) if isinstance(data, np.ndarray) else data
+            view = memoryview(solid)
             view = view.cast("B") if view.nbytes else view
             self._sizes[name] = self.size(name) + view.nbytes
             while view.nbytes:

@@ -32,23 +32,37 @@ class Piece:
 
 
 class RecordSource(Protocol):
-    """Rows in an order that stays the same from one reading to the next.
+    """Rows in an order that stays the same from one reading to the next."""
 
-    Attributes:
-        name: For messages: a path, or an address without a password.
-        schema: The `pyarrow.Schema` of all columns. Columns of dictionary type hold their values.
-        rows: Their number, or None if only reading tells it.
-        size: Bytes that reading all of it takes, or None if nobody knows.
-        notes: Layout that was recognized without a word in the source, one line each.
-        header_place: Where the names of the columns stand, for messages.
-    """
+    @property
+    def name(self) -> str:
+        """For messages: a path, or an address without a password."""
+        ...
 
-    name: str
-    schema: Any
-    rows: int | None
-    size: int | None
-    notes: tuple[str, ...]
-    header_place: str
+    @property
+    def schema(self) -> Any:
+        """The `pyarrow.Schema` of all columns."""
+        ...
+
+    @property
+    def rows(self) -> int | None:
+        """Their number, or None if only reading tells it."""
+        ...
+
+    @property
+    def size(self) -> int | None:
+        """Bytes that reading all of it takes, or None if nobody knows."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Layout that was recognized without a word in the source, one line each."""
+        ...
+
+    @property
+    def header_place(self) -> str:
+        """Where the names of the columns stand, for messages."""
+        ...
 
     def fingerprint(self) -> str:
         """A text that changes if the rows may have changed; without secrets."""
