@@ -1,0 +1,65 @@
+"""Tables of Arrow are read as the frames of pandas that hold the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from sif.config.cf import DataConfig
+from sif.data.interactions import Columns, read_arrow, read_frame
+from sif.errors import DataError
+from sif.recommender.inputs import interactions_of
+
+
+class Stream:
+    """Another library's table: nothing but a stream of Arrow."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+
+    def __arrow_c_stream__(self, schema: Any = None) -> Any:
+        return self._table.__arrow_c_stream__(schema)
+
+
+@pytest.fixture
+def table() -> pa.Table:
+    draws = np.random.default_rng(0)
+    users = [f"u{n}" for n in draws.integers(0, 9, 80)]
+    whole = pa.table(
+        {
+            "user": pa.array(users, pa.string_view()),
+            "item": pa.array(draws.integers(0, 7, 80), pa.int16()),
+            "where": pa.array(users).dictionary_encode(),
+            "rating": draws.random(80).astype(np.float32),
+            "date": pa.array(draws.integers(0, 2**30, 80), pa.timestamp("s")),
+            "Title": [None if n % 3 else f"title {n}" for n in range(80)],
+        }
+    )
+    return pa.concat_tables([whole.slice(0, 30), whole.slice(30)])
+
+
+def test_values_are_those_of_the_frame(table: pa.Table) -> None:
+    columns = Columns(context=("where",))
+    known = read_frame(table.to_pandas(), columns)
+    for found in (read_arrow(table, columns), read_arrow(Stream(table), columns)):
+        assert found.content_hash == known.content_hash
+        assert found.ids.tolist() == known.ids.tolist()
+        assert found.titles == known.titles and found.titles
+    whole = interactions_of(Stream(table), DataConfig(context=("where",)), "ranking")
+    assert whole.content_hash == known.content_hash
+
+
+def test_bad_cells_are_named_by_their_row(table: pa.Table) -> None:
+    bad = table.set_column(0, "user", [["a", None, *["b"] * 78]])
+    with pytest.raises(DataError, match=r"data frame row 2: user: expected an id, found nothing"):
+        read_arrow(bad)
+    with pytest.raises(DataError, match=r'name it: settings=\{"data.item": ...\}'):
+        read_arrow(table.drop_columns(["item"]))
+    with pytest.raises(DataError, match=r"data frame: expected interactions, found no rows"):
+        read_arrow(table.slice(0, 0))
+    with pytest.raises(DataError, match=r"data frame: expected a table of Arrow, found"):
+        read_arrow(pd.Series([1, 2]))
