@@ -22,6 +22,7 @@ from sif.data.interactions.interactions import (
     row_keys,
     row_slices,
 )
+from sif.data.interactions.parts import rows_of_users
 from sif.data.interactions.vocabulary import Vocabulary
 from sif.errors import DataError
 from sif.utils.registry import unknown
@@ -46,28 +47,19 @@ def _mean(repeated: Interactions, keys: Int64Array) -> Kept:
     return kept, means[groups].astype(np.float32)
 
 
-def _error(repeated: Interactions, keys: Int64Array) -> Kept:
-    again = int(np.flatnonzero(pd.Series(keys).duplicated())[0])
-    raise repeated_pair(repeated, again)
-
-
-def repeated_pair(interactions: Interactions, row: int) -> DataError:
-    """The error for a row whose pair stands in an earlier one."""
-    pair = describe(interactions, interactions.ids[row])
-    return DataError(f"duplicate pair: expected each pair once, found {pair} again")
-
-
-# Of the repeated rows: which to keep, and the ratings of all of them from then on; and how the rule
-# reads in a note.
-DUPLICATE_RULES: dict[str, tuple[Callable[[Interactions, Int64Array], Kept], str]] = {
-    "last": (partial(_one_each, keep="last"), "the last by time kept, else the last in the file"),
-    "first": (
-        partial(_one_each, keep="first"),
-        "the first by time kept, else the first in the file",
-    ),
-    "mean": (_mean, "their mean rating kept, at the last time"),
-    "error": (_error, "refused"),
+_MERGE: dict[str, Callable[[Interactions, Int64Array], Kept]] = {
+    "last": partial(_one_each, keep="last"),
+    "first": partial(_one_each, keep="first"),
+    "mean": _mean,
 }
+"""Of the repeated rows: which to keep, and the ratings of all of them from then on."""
+DUPLICATE_RULES = {
+    "last": "the last by time kept, else the last in the file",
+    "first": "the first by time kept, else the first in the file",
+    "mean": "their mean rating kept, at the last time",
+    "error": "refused",
+}
+"""How a rule reads in a note."""
 
 
 def describe(interactions: Interactions, row: npt.NDArray[np.int64]) -> str:
@@ -93,32 +85,69 @@ def merge_duplicates(interactions: Interactions, rule: str) -> tuple[Interaction
     Raises:
         DataError: The rule is unknown, or it is "error" and there are duplicates.
     """
-    check_rule(rule)
-    keys = row_keys(interactions.ids, interactions.sizes)
-    rows = np.flatnonzero(pd.Series(keys).duplicated(keep=False).to_numpy())
-    if len(rows) == 0:
+    is_kept, rating, notes = merged_rows(interactions, rule)
+    if is_kept is None:
         return interactions, []
-    kept, ratings = DUPLICATE_RULES[rule][0](interactions.select(rows), keys[rows])
-    if interactions.rating is not None and ratings is not None:
-        rating = interactions.rating.copy()
-        rating[rows] = ratings
-        interactions = replace(interactions, rating=rating)
-    is_unique = np.ones(len(interactions), dtype=bool)
-    is_unique[rows] = False
-    is_unique[rows[kept]] = True
-    return interactions.select(is_unique), [merging_note(rule, len(rows) - len(kept))]
+    return replace(interactions, rating=rating).select(is_kept), notes
+
+
+def merged_rows(
+    interactions: Interactions, rule: str
+) -> tuple[Mask | None, npt.NDArray[np.float32] | None, list[str]]:
+    """The rows (n,) that a rule keeps, the ratings (n,) from then on, and notes.
+
+    Arguments and errors as in `merge_duplicates`.
+
+    Returns:
+        None in place of the rows where no pair is repeated.
+    """
+    check_rule(rule)
+    is_kept, removed, first_again = None, 0, len(interactions)
+    rating = interactions.rating
+    for rows in rows_of_users(interactions.ids[:, 0]):
+        keys = row_keys(interactions.ids[rows], interactions.sizes)
+        repeated = _repeated(keys) if len(keys) else keys
+        if not len(repeated):
+            continue
+        keys = keys[repeated]
+        repeated = repeated if isinstance(rows, slice) else rows[repeated]
+        if rule == "error":
+            again = pd.Series(keys).duplicated().to_numpy()
+            first_again = min(first_again, int(repeated[again][0]))
+            continue
+        kept, ratings = _MERGE[rule](interactions.select(repeated), keys)
+        is_kept = np.ones(len(interactions), dtype=bool) if is_kept is None else is_kept
+        is_kept[repeated] = False
+        is_kept[repeated[kept]] = True
+        removed += len(repeated) - len(kept)
+        if rule == "mean" and rating is not None:
+            rating = rating.copy() if rating is interactions.rating else rating
+            rating[repeated] = ratings
+    if first_again < len(interactions):
+        pair = describe(interactions, interactions.ids[first_again])
+        raise DataError(f"duplicate pair: expected each pair once, found {pair} again")
+    if is_kept is None:
+        return None, rating, []
+    count = "1 duplicate row" if removed == 1 else f"{removed} duplicate rows"
+    return is_kept, rating, [f"{count} of the same pair: {DUPLICATE_RULES[rule]}"]
+
+
+def _repeated(keys: Int64Array) -> Int64Array:
+    """Places of the keys (n,) that stand in several places, ascending."""
+    bits, low = len(keys).bit_length(), int(keys.min())
+    if (int(keys.max()) - low + 1) << bits >= 2**63:
+        return np.flatnonzero(pd.Series(keys).duplicated(keep=False).to_numpy())
+    packed = (keys - low) << bits | np.arange(len(keys))  # sorted in place, faster than hashed
+    packed.sort()
+    same = packed[1:] >> bits == packed[:-1] >> bits
+    among = np.append(same, False) | np.append(False, same)
+    return np.sort(packed[among] & ((1 << bits) - 1))
 
 
 def check_rule(rule: str) -> None:
     """Raises a DataError for an unknown rule of repeated pairs."""
     if rule not in DUPLICATE_RULES:
         raise unknown("data.duplicates", rule, DUPLICATE_RULES, DataError)
-
-
-def merging_note(rule: str, removed: int) -> str:
-    """The note on rows that a rule has removed."""
-    count = "1 duplicate row" if removed == 1 else f"{removed} duplicate rows"
-    return f"{count} of the same pair: {DUPLICATE_RULES[rule][1]}"
 
 
 def filter_interactions(
@@ -144,6 +173,8 @@ def filter_interactions(
         DataError: `min_rating` is given but there are no ratings.
     """
     is_kept, notes = kept_rows(interactions, min_rating, min_user, min_item)
+    if is_kept.all():
+        return interactions if keep_ids else compact(interactions), notes
     kept, gone = interactions.select(is_kept), interactions.select(~is_kept)
     return with_dropped(kept if keep_ids else compact(kept), gone), notes
 
@@ -182,12 +213,14 @@ def kept_rows(
     return is_kept, notes
 
 
-def activity(interactions: Interactions, rows: Mask) -> list[Int64Array]:
-    """How many of some rows (n,) each id of each field has: (size of the field,) each."""
+def activity(interactions: Interactions, among: Mask | None = None) -> list[Int64Array]:
+    """How many of some rows (n,), None for all, each id of each field has: (its size,) each."""
     counts = [np.zeros(size, dtype=np.int64) for size in interactions.sizes]
-    for some in row_slices(len(interactions)):
+    for rows in row_slices(len(interactions)):
         for f, size in enumerate(interactions.sizes):
-            counts[f] += np.bincount(interactions.ids[some, f][rows[some]], minlength=size)
+            column = interactions.ids[rows, f]
+            some = column if among is None else column[among[rows]]
+            counts[f] += np.bincount(some, minlength=size)
     return counts
 
 
@@ -203,8 +236,10 @@ def with_dropped(kept: Interactions, gone: Interactions) -> Interactions:
 def compact(interactions: Interactions) -> Interactions:
     """Removes ids (and titles) that no row uses; the order of the others stays."""
     vocabularies, columns = [], []
-    for vocabulary, column in zip(interactions.vocabularies, interactions.ids.T, strict=True):
-        used = np.bincount(column, minlength=len(vocabulary)) > 0
+    for vocabulary, column, counts in zip(
+        interactions.vocabularies, interactions.ids.T, activity(interactions), strict=True
+    ):
+        used = counts > 0
         if used.all():
             vocabularies.append(vocabulary)
             columns.append(column)
@@ -215,12 +250,10 @@ def compact(interactions: Interactions) -> Interactions:
     if titles:
         known = set(vocabularies[1].ids.tolist())
         titles = {item: title for item, title in titles.items() if item in known}
-    return replace(
-        interactions,
-        ids=np.stack(columns, axis=1).astype(np.int64),
-        vocabularies=tuple(vocabularies),
-        titles=titles,
-    )
+    ids = interactions.ids
+    if interactions.sizes != tuple(map(len, vocabularies)):
+        ids = np.stack(columns, axis=1).astype(ids.dtype)
+    return replace(interactions, ids=ids, vocabularies=tuple(vocabularies), titles=titles)
 
 
 def check_usable(interactions: Interactions, where: str, rules: str = "") -> None:

@@ -29,6 +29,7 @@ from sif.utils.digest import digest
 from sif.utils.locks import locked
 
 _FORMAT = 1  # of the files
+_FOLDER = f"sif-scratch-{getattr(os, 'getuid', int)()}"  # of the user
 _BUSY = "another process reads the same data into it"
 
 
@@ -50,7 +51,7 @@ class Place:
         """The folder that a setting names; else another, or one for files that do not stay."""
         if scratch is not None:
             return cls(scratch, True)
-        return cls(otherwise or Path(tempfile.gettempdir()) / f"sif-scratch-{os.getuid()}", False)
+        return cls(otherwise or Path(tempfile.gettempdir()) / _FOLDER, False)
 
 
 def load_streamed(

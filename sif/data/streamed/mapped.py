@@ -11,20 +11,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from sif.data.interactions.clean import (
-    DUPLICATE_RULES,
-    Mask,
-    activity,
-    check_rule,
-    kept_rows,
-    merging_note,
-    repeated_pair,
-)
-from sif.data.interactions.columns import Int64Array
-from sif.data.interactions.interactions import Interactions, row_keys, row_slices
-from sif.data.interactions.parts import rows_of_users
+from sif.data.interactions.clean import Mask, activity, kept_rows, merged_rows
+from sif.data.interactions.interactions import Interactions, row_slices
 from sif.data.interactions.ratings import ratings_of
 from sif.data.interactions.vocabulary import Vocabulary
 from sif.data.streamed.columns import CodedColumn, TimeColumn, vocabulary_of
@@ -104,7 +93,8 @@ def cleaned(every: Interactions, rules: Rules, scratch: Scratch) -> tuple[Intera
     Raises:
         DataError: Repeated pairs that the rule refuses, filters by a rating that is not there.
     """
-    merged, merging = _merged(every, rules.duplicates)
+    merged, rating, merging = merged_rows(every, rules.duplicates)
+    every = replace(every, rating=rating)
     is_kept, filtering = kept_rows(
         every, rules.min_rating, rules.min_user, rules.min_item, among=merged
     )
@@ -114,47 +104,6 @@ def cleaned(every: Interactions, rules: Rules, scratch: Scratch) -> tuple[Intera
     if is_kept.all():
         return every, notes
     return replace(_written(every, is_kept, "kept", scratch), dropped=dropped), notes
-
-
-def _merged(every: Interactions, rule: str) -> tuple[Mask | None, list[str]]:
-    """The rows (n,) that stay of repeated pairs, or None for all; their ratings may change."""
-    check_rule(rule)
-    is_kept, removed, first_again = None, 0, len(every)
-    rating = every.rating
-    for rows in rows_of_users(every.ids[:, 0]):
-        keys = row_keys(every.ids[rows], every.sizes)
-        repeated = _repeated(keys)
-        if not len(repeated):
-            continue
-        keys = keys[repeated]
-        repeated = repeated if isinstance(rows, slice) else rows[repeated]
-        if rule == "error":
-            again = pd.Series(keys).duplicated().to_numpy()
-            first_again = min(first_again, int(repeated[again][0]))
-            continue
-        kept, ratings = DUPLICATE_RULES[rule][0](every.select(repeated), keys)
-        if is_kept is None:
-            is_kept = np.ones(len(every), dtype=bool)
-        is_kept[repeated] = False
-        is_kept[repeated[kept]] = True
-        removed += len(repeated) - len(kept)
-        if rule == "mean" and rating is not None:
-            rating[repeated] = ratings  # in this array alone, not in its file
-    if first_again < len(every):
-        raise repeated_pair(every, first_again)
-    return is_kept, [merging_note(rule, removed)] if removed else []
-
-
-def _repeated(keys: Int64Array) -> Int64Array:
-    """Places of the keys (n,) that stand in several places, ascending."""
-    bits, low = len(keys).bit_length(), int(keys.min())
-    if (int(keys.max()) - low + 1) << bits >= 2**63:
-        return np.flatnonzero(pd.Series(keys).duplicated(keep=False).to_numpy())
-    packed = (keys - low) << bits | np.arange(len(keys))  # sorted in place, faster than hashed
-    packed.sort()
-    same = packed[1:] >> bits == packed[:-1] >> bits
-    among = np.append(same, False) | np.append(False, same)
-    return np.sort(packed[among] & ((1 << bits) - 1))
 
 
 def _written(rows: Interactions, some: Mask, name: str, scratch: Scratch) -> Interactions:

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sif.config.cf import DataConfig
 from sif.data.interactions import Columns, make_split
 from sif.data.interactions.load import Dataset
 from sif.data.load import load_dataset
@@ -29,6 +30,7 @@ from sif.data.streamed import columns, parquet_source, scratch, text_source
 from sif.data.streamed.load import Place
 from sif.data.streamed.parquet_source import ParquetSource
 from sif.errors import DataError, SifError
+from sif.recommender.inputs import parts
 
 N = 400
 
@@ -498,3 +500,19 @@ def test_large_row_groups_are_read_in_pieces_and_resumed_within(
         again = [row for piece in rest for row in piece.batch.column(0).to_pylist()]
         known = [row for piece in pieces[number + 1 :] for row in piece.batch.column(0).to_pylist()]
         assert again == known
+
+
+def test_a_fit_gets_the_parts_of_rows_in_memory(
+    frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sif.data.interactions.parts._MOST_ROWS", 30)
+    path = tmp_path / "some.parquet"
+    frame.to_parquet(path)
+    settings = {"min_user": 3, "min_rating": 1.5, "scratch": tmp_path / "scratch"}
+    known, found = (
+        parts(path, None, 0, DataConfig(stream=stream, **settings)) for stream in (False, True)
+    )
+    for mine, theirs in zip(found, known, strict=True):
+        assert mine.content_hash == theirs.content_hash
+        assert mine.ids.dtype == np.int32 and theirs.ids.dtype == np.int64
+    assert len(list((tmp_path / "scratch").iterdir())) == 1

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sif.data.interactions.clean import _repeated
 from sif.data.interactions.parts import rows_of_users
-from sif.data.streamed.mapped import _repeated
 
 
 @given(st.lists(st.sampled_from([0, 1, 2, 3, 2**40, -5, 2**61, -(2**61)]), min_size=1))
