@@ -113,7 +113,10 @@ def matrix_values(matrix: Any, objective: str, dtype: Any = np.float32) -> spars
     Raises:
         DataError: A value is not finite.
     """
-    values = sparse.coo_array(matrix, dtype=dtype, copy=True)
+    # Rows in order without repeats are not sorted again, nor are the caller's arrays changed below.
+    in_order = getattr(matrix, "format", None) == "csr" and matrix.has_canonical_format
+    values = sparse.coo_array(matrix, dtype=dtype, copy=not in_order)
+    values.has_canonical_format = in_order
     values.sum_duplicates()
     finite = np.isfinite(values.data)
     if not finite.all():

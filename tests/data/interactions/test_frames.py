@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from scipy import sparse
 
 from sif.config.cf import DataConfig
-from sif.data.interactions import Columns, read_arrow, read_frame
+from sif.data.interactions import Columns, read_arrow, read_frame, read_matrix
 from sif.errors import DataError
 from sif.recommender.inputs import interactions_of
 
@@ -63,3 +64,29 @@ def test_bad_cells_are_named_by_their_row(table: pa.Table) -> None:
         read_arrow(table.slice(0, 0))
     with pytest.raises(DataError, match=r"data frame: expected a table of Arrow, found"):
         read_arrow(pd.Series([1, 2]))
+
+
+@pytest.mark.parametrize("objective", ["ranking", "rating"])
+def test_rows_of_a_matrix_in_order_are_those_of_any_other(objective: str) -> None:
+    draws = np.random.default_rng(0)
+    dense = draws.integers(-2, 4, (20, 15)).astype(np.float32)
+    stored = sparse.csr_array(dense)
+    stored.data[::5] = 0  # stored zeros are no interactions
+    dense = stored.toarray()
+    shuffled = stored.tocoo()
+    order = draws.permutation(shuffled.nnz)
+    shuffled = sparse.coo_array(
+        (shuffled.data[order], tuple(c[order] for c in shuffled.coords)), stored.shape
+    )
+    before = stored.copy()
+    found, known = read_matrix(stored, objective), read_matrix(shuffled, objective)
+    assert found.content_hash == known.content_hash
+    assert (
+        found.ids.tolist() == np.argwhere(dense > 0 if objective == "ranking" else dense).tolist()
+    )
+    assert (found.dropped is None) == (known.dropped is None)
+    if found.dropped is not None and known.dropped is not None:
+        assert found.dropped.content_hash == known.dropped.content_hash
+    for mine, theirs in zip(before.data, stored.data, strict=True):
+        assert mine == theirs
+    assert stored.nnz == before.nnz
