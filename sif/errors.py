@@ -6,6 +6,7 @@ command line prints it and exits with code 2; library users catch `SifError`.
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any, Self
 
@@ -13,9 +14,23 @@ LONGEST = 300
 """Characters of a message, which may quote what was found at any length."""
 
 
+_PASSWORD = re.compile(r"(://[^\s:/?#@]*):\S*@")
+_SECRET_OPTION = re.compile(r"(?<=[?&])(?:ssl)?password=[^&\s]*&?", re.IGNORECASE)
+_NO_OPTION = re.compile(r"[?&](?=\s|$)")
+
+
+def without_passwords(text: str) -> str:
+    """A text in which addresses have no passwords: "://user:secret@host" is "://user@host"."""
+    text, count = _SECRET_OPTION.subn("", _PASSWORD.sub(r"\1@", text))
+    return _NO_OPTION.sub("", text) if count else text
+
+
 def one_line(text: str, most: int = LONGEST) -> str:
-    """A text in one line, control characters escaped, the middle of a long one left out."""
-    line = " ".join(text.splitlines())
+    """A text in one line, control characters escaped, the middle of a long one left out.
+
+    Addresses in it lose their passwords.
+    """
+    line = " ".join(without_passwords(text).splitlines())
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
     end = (most - 5) // 2
     return line if len(line) <= most else f"{line[:end]} ... {line[-end:]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -115,6 +116,21 @@ def data_dir() -> Path:
     if not Path(folder).is_dir():
         pytest.skip(f"SIF_DATA_DIR names {folder}, which is not a folder")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """Address, with its password, of a PostgreSQL server of this process, empty at first."""
+    place = Path(__file__).parents[1] / "benchmarks" / "postgres_server.py"
+    spec = importlib.util.spec_from_file_location("postgres_server", place)
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    for name in (script.PACKAGE, "adbc_driver_postgresql"):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"{name} is not installed: requirements-dev.txt has it")
+    with script.server() as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

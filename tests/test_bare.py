@@ -24,7 +24,8 @@ Answers = list[tuple[int, list[str], list[str]]]
 
 REQUIRED = {"numpy", "pandas", "pydantic", "pyyaml", "safetensors", "scipy", "torch"}
 MODULES = {
-    "cornac": "cornac", "implicit": "implicit", "lenskit": "lenskit", "matplotlib": "matplotlib",
+    "adbc-driver-postgresql": "adbc_driver_postgresql", "cornac": "cornac", "duckdb": "duckdb",
+    "implicit": "implicit", "lenskit": "lenskit", "matplotlib": "matplotlib",
     "mlflow": "mlflow", "numba": "numba", "onnx": "onnx", "onnxscript": "onnxscript",
     "optuna": "optuna", "pillow": "PIL", "pooch": "pooch", "pyarrow": "pyarrow",
     "pymoo": "pymoo", "ray": "ray", "scikit-learn": "sklearn", "tqdm": "tqdm",
@@ -33,6 +34,14 @@ MODULES = {
 """Optional libraries, and the modules that they install."""
 ALL = (*MODULES.values(), "threadpoolctl")
 REFUSED = {
+    "adbc-driver-postgresql": (
+        "--task cf --dataset postgresql://host/shop --set data.table=orders --no-tracking",
+        r"postgresql://host/shop: expected adbc-driver-postgresql, found none; .* 'sif\[sql\]'",
+    ),
+    "duckdb": (
+        "--task cf --dataset orders.duckdb --set data.table=orders --no-tracking",
+        r".*orders\.duckdb: expected duckdb, found none; pip install 'sif\[sql\]'",
+    ),
     "implicit": ("export model --to implicit --output a.npz", "implicit.*: not installed"),
     "matplotlib": ("plot run", "figures: expected the package matplotlib"),
     "mlflow": ("--task cf", "tracking: mlflow is not installed; install it or use --no-tracking"),
@@ -96,6 +105,7 @@ def folder(checkerboard: Board, tmp_path: Path, tiny: list[str]) -> Path:
     frame = checkerboard(20, 10)
     Recommender(threads=1, settings=settings).fit(frame).save(tmp_path / "model")
     frame.to_csv(tmp_path / "orders.csv", index=False)
+    (tmp_path / "orders.duckdb").write_bytes(bytes(8) + b"DUCK")
     for name in ("a", "b"):
         (tmp_path / "images" / name).mkdir(parents=True)
         Image.new("L", (2, 2)).save(tmp_path / "images" / name / "x.png")

@@ -50,7 +50,11 @@ SHARED_ARGUMENTS: tuple[Argument, ...] = (
 JOB_ARGUMENTS: tuple[Argument, ...] = (
     # Asked for when there is a parser: other packages may have registered theirs by then.
     lambda parser: parser.add_argument("--task", metavar="TASK", help=", ".join(task_names())),
-    argument("--dataset", metavar="NAME|FILE", help="known name, or CSV, TSV, Parquet, .inter"),
+    argument(
+        "--dataset",
+        metavar="NAME|FILE",
+        help="known name, CSV, Parquet, .inter, or postgresql://...",
+    ),
     argument("--split-file", metavar="FILE", help="a split made elsewhere (.npz or folder)"),
     *SHARED_ARGUMENTS,
 )

@@ -19,7 +19,7 @@ from sif.cli.arguments import (
     program,
 )
 from sif.config import TASKS, load_config
-from sif.errors import ConfigError
+from sif.errors import ConfigError, without_passwords
 from sif.methods.registry import METHODS
 from sif.spaces.interaction.registry import LOSSES, SPACES
 from sif.utils.registry import Registry, summary
@@ -114,8 +114,10 @@ def recommend(values: argparse.Namespace) -> None:
         raise ConfigError("recommend: expected user ids or --users, found neither")
     if values.output is not None:
         is_terminal = sys.stderr.isatty()
-        listing.write_recommendations(model, users, values.n, values.output, is_terminal)
-        print(values.output)
+        listing.write_recommendations(
+            model, users, values.n, values.output, is_terminal, values.replace
+        )
+        print(without_passwords(values.output))
         return
     for rows in listing.recommendations(model, users, values.n):
         _print_rows(rows)
@@ -227,7 +229,9 @@ OTHERS: dict[str, Verb] = {
         *_ids("USER...", "then user ids"),
         argument("--user", nargs="+", default=[], metavar="USER", help="user ids"),
         argument("--users", type=Path, metavar="FILE", help="CSV or Parquet of user ids"),
-        argument("--output", type=Path, metavar="FILE", help="CSV or Parquet to write"),
+        argument("--output", metavar="FILE|TABLE",
+                 help="to write: CSV, Parquet, or postgresql://host/database/table"),
+        argument("--replace", action="store_true", help="rows of a table that is there"),
         argument("--unknown", choices=("error", "popular"), default="error",
                  help="answer to unknown users"),
     )),

@@ -61,6 +61,7 @@ _OPTIONS = (
     (r"\banother output_dir, or resume ", "another --output-dir, or continue it with --resume "),
     (r"^ray_address: ", "--ray-address: "),
     (r"\bgive a budget$", "give --budget"),
+    (r"\breplace=True$", "--replace"),
     (r"\bgive another output_dir$", "give another --output-dir"),
 )
 """Words in messages of the library, and the options of the command line for them."""

@@ -13,11 +13,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sif.data.databases.opened import database_of
 from sif.data.interactions.ids import id_strings
 from sif.data.interactions.readers import Columns, refuse_twice
 from sif.data.interactions.table_files import IsHeader, Table, open_table, parquet_library
 from sif.errors import DataError, EntryError
 from sif.recommender.recommender import Recommender
+from sif.utils.addresses import Address, entered, is_address, split_table
 
 Row = tuple[str, int, str, float, str]
 CHUNK = 4096
@@ -138,32 +140,57 @@ def _progress(total: int, show: bool) -> Iterator[Callable[[int], object]]:
 
 
 def write_recommendations(
-    model: Recommender, users: Sequence[str], count: int, path: Path, show: bool = False
-) -> None:
-    """Writes rows as CSV, or Parquet by the name's ending; the file appears when it is complete.
+    model: Recommender, users: Sequence[str], count: int, output: str | Path, show: bool = False,
+    replace: bool = False,
+) -> None:  # fmt: skip
+    """Writes rows as CSV, or Parquet by the name's ending, or into a table of a database.
+
+    A file appears when it is complete, and takes the place of one that is there. A table gets its
+    rows in one transaction.
 
     Args:
         model: Recommends.
         users: Ids.
         count: Items per user.
-        path: Ends in .csv or .parquet.
+        output: Ends in .csv or .parquet; or the address of a database with a table behind it.
         show: Whether a progress bar is shown where tqdm is installed.
+        replace: Whether the rows of a table that is there are replaced; otherwise it is refused.
 
     Raises:
-        DataError: Another ending, a folder that is not there, or Parquet without pyarrow.
+        DataError: Another ending, a folder that is not there, Parquet without pyarrow, or a table
+            that is there or cannot be written.
+        ConfigError: An address without a table.
     """
+    opened = _open_output(str(output), replace)
+    starts = range(0, len(users), CHUNK)
+    with opened as write, _progress(len(users), show) as done:
+        for start, rows in zip(starts, recommendations(model, users, count), strict=True):
+            write(pd.DataFrame(rows, columns=list(NAMES)))
+            done(len(users[start : start + CHUNK]))
+
+
+def _open_output(output: str, replace: bool) -> contextlib.AbstractContextManager[Write]:
+    """Appends frames to a file or a table; all appears, or nothing."""
+    if is_address(output):
+        address, table = split_table(output)
+        columns = list(zip(NAMES, _TYPES, strict=True))
+        database = database_of(Address.parse(entered(address)))
+        return database.appending(table, columns, replace)
+    return _whole_file(Path(output))
+
+
+@contextlib.contextmanager
+def _whole_file(path: Path) -> Iterator[Write]:
+    """Appends frames to a file that appears when it is complete."""
     writer = _WRITERS.get(path.suffix)
     if writer is None or not path.parent.is_dir():
         raise DataError(f"{path}: expected a name that ends in .csv or .parquet in a folder")
     if writer is _parquet:
         parquet_library(path)  # so that its message names the file that was asked for
     part = path.with_name(f".{path.name}.part")
-    starts = range(0, len(users), CHUNK)
     try:
-        with writer(part) as write, _progress(len(users), show) as done:
-            for start, rows in zip(starts, recommendations(model, users, count), strict=True):
-                write(pd.DataFrame(rows, columns=list(NAMES)))
-                done(len(users[start : start + CHUNK]))
+        with writer(part) as write:
+            yield write
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

@@ -70,6 +70,8 @@ class DataConfig(Section):
     context: ContextNames = Field(
         (), description="further columns to read as ids, each a field of the function (rating only)"
     )
+    query: str | None = Field(None, description="query that a database answers with the rows")
+    table: str | None = Field(None, description="table of a database, in place of a query")
     time_buckets: Annotated[int, Field(ge=2)] | None = Field(
         None, description="buckets of a generated field 'time', equally many train rows each"
     )
@@ -108,6 +110,12 @@ class DataConfig(Section):
     def lasting(self) -> DataConfig:
         """The settings that also hold for later interactions and on other machines."""
         return DataConfig(**self.model_dump(include=_LASTING))
+
+    @model_validator(mode="after")
+    def _one_question(self) -> DataConfig:
+        if self.query is not None and self.table is not None:
+            raise ValueError(f"query contradicts table ({self.table}): drop one of them")
+        return self
 
     @model_validator(mode="after")
     def _distinct_fields(self) -> DataConfig:

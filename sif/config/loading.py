@@ -23,6 +23,7 @@ from sif.config.renamed import warn_of_renamed, with_todays_names
 from sif.config.rnn import RNNConfig
 from sif.config.sections import CommonConfig
 from sif.errors import ConfigError
+from sif.utils.addresses import label_of
 from sif.utils.argument_types import checks_types, shown
 from sif.utils.paths import exists
 from sif.utils.registry import Registry, unknown
@@ -241,7 +242,7 @@ def new_run_folder(config: CommonConfig, now: datetime) -> Path:
         ConfigError: `output_dir` exists and is not an empty folder.
     """
     if config.output_dir is None:
-        dataset = re.sub(r"[^\w.-]+", "-", Path(config.dataset).stem).strip("-.")[:80] or "data"
+        dataset = re.sub(r"[^\w.-]+", "-", label_of(config.dataset)).strip("-.")[:80] or "data"
         name = f"{config.task}-{dataset}-{now:%Y%m%d-%H%M%S}-{config_hash(config)}"
         folder, count = Path("runs") / name, 1
         while folder.exists():

@@ -26,6 +26,7 @@ from pydantic import (
 from sif.config.messages import NO_ORIGINS, describe
 from sif.config.renamed import warn_of_renamed, with_todays_names
 from sif.errors import ConfigError
+from sif.utils.addresses import FILE_SCHEMES, entered, is_address
 from sif.utils.durations import seconds_of
 from sif.utils.paths import exists, expanded
 
@@ -51,10 +52,20 @@ def _absolute(path: Path) -> Path:
 
 
 def _absolute_if_file(name: str) -> str:
-    """An absolute path, so that the file is found when the job is resumed from elsewhere."""
+    """An absolute path, so that the file is found when the job is resumed from elsewhere.
+
+    An address loses its password, since settings are written to files.
+    """
+    if is_address(name):
+        return entered(name)
     path = expanded(name)
     looks_like_path = os.sep in name or path.suffix != ""
     return str(path.absolute()) if looks_like_path and exists(path) else name
+
+
+def _server(uri: str) -> str:
+    """An address of a store without its password; files stay as they are written."""
+    return uri if uri.startswith(FILE_SCHEMES) else entered(uri)
 
 
 def _device(name: str) -> str:
@@ -78,6 +89,7 @@ def _duration(value: Any) -> float | None:
 
 Duration = Annotated[float | None, BeforeValidator(_duration)]
 AbsolutePath = Annotated[Path, Field(strict=False), AfterValidator(_absolute)]
+StoreAddress = Annotated[str, AfterValidator(_server)]
 NameOrPath = Annotated[str, AfterValidator(_absolute_if_file)]
 Names = Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(one_or_many)]
 Numbers = Annotated[tuple[NonNegative, ...], Field(strict=False, min_length=1)]
@@ -130,7 +142,7 @@ class TrackingConfig(Section):
     """Records of a job outside its run folder."""
 
     enabled: bool = Field(True, description="record the job in MLflow")
-    uri: str | None = Field(
+    uri: StoreAddress | None = Field(
         None, description="MLflow tracking URI; None: the working directory's own store"
     )
     required: bool = Field(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from sif.data.databases.opened import query_source
 from sif.data.interactions.load import Dataset
 from sif.data.interactions.load import load_dataset as load_in_memory
 from sif.data.interactions.readers import Columns
@@ -13,6 +15,7 @@ from sif.data.streamed.load import Place, load_streamed
 from sif.data.streamed.mapped import Rules
 from sif.data.streamed.open import is_streamed, open_source
 from sif.errors import DataError
+from sif.utils.addresses import label_of
 
 Stream = bool | Literal["auto"]
 
@@ -22,16 +25,20 @@ def load_dataset(
     *,
     columns: Columns | None = None,
     stream: Stream = "auto",
+    query: str | None = None,
+    table: str | None = None,
     place: Place | None = None,
     **settings: Any,
 ) -> Dataset:
-    """Load a known data set, a file or a folder.
+    """Load a known data set, a file, a folder, or what a database answers.
 
     Args:
-        name_or_path: A name from `list_datasets`, or a path.
+        name_or_path: A name from `list_datasets`, a path, or the address of a database.
         columns: Roles of columns; the usual names are recognized.
         stream: Whether files are read by pieces into files that are mapped; "auto": large ones and
-            folders.
+            folders. Rows of a database always are.
+        query: Asks a database for the rows.
+        table: Of a database, in place of a query.
         place: Where such files lie; by default in the folder for temporary ones, until they are
             mapped.
         settings: Further ones of `sif.data.interactions.load.load_dataset`.
@@ -42,17 +49,20 @@ def load_dataset(
     Raises:
         DataError: Unknown name, missing or bad file, or nothing usable is left.
     """
-    known = str(name_or_path) in list_datasets()
+    name = str(name_or_path)
+    known = name in list_datasets()
+    answer = query_source(name, query, table, known)
     if known and stream is True:
-        raise DataError(
-            f"data.stream: expected a file or a folder, found the data set {name_or_path}"
-        )
-    if known or stream is False or (stream == "auto" and not is_streamed(Path(name_or_path))):
+        raise DataError(f"data.stream: expected a file or a folder, found the data set {name}")
+    if answer is None and (
+        known or stream is False or (stream == "auto" and not is_streamed(Path(name)))
+    ):
         return load_in_memory(name_or_path, columns=columns, **settings)
-    columns, path = columns or Columns(), Path(name_or_path)
+    columns, place = columns or Columns(), place or Place.of(None)
+    if answer is not None and not answer.tells_changes:
+        place = replace(place, is_kept=False)
+    source = answer or open_source(Path(name), columns)
     names = ("min_rating", "min_user", "min_item", "duplicates")
     rules = Rules(**{name: settings[name] for name in names if name in settings})
-    return load_streamed(
-        open_source(path, columns), path.stem, columns, rules, settings.get("order"),
-        place or Place.of(None),
-    )  # fmt: skip
+    label = label_of(name)
+    return load_streamed(source, label, columns, rules, settings.get("order"), place)

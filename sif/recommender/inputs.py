@@ -30,6 +30,7 @@ from sif.data.interactions.interactions import ordered, row_keys
 from sif.data.load import load_dataset
 from sif.data.streamed.load import Place
 from sif.errors import ConfigError, DataError
+from sif.utils.addresses import entered
 from sif.utils.argument_types import shown
 
 _logger = logging.getLogger("sif")
@@ -75,10 +76,10 @@ def _read(data: Any, config: DataConfig, objective: str, name: str) -> Interacti
     if hasattr(data, "to_pandas"):
         return _read(data.to_pandas(), config, objective, name)
     if isinstance(data, Path) or (isinstance(data, str) and data.strip()):
-        place = Place.of(config.scratch)
         return load_dataset(
-            str(data), columns=columns, stream=config.stream, place=place, data_dir=config.dir
-        ).interactions
+            entered(str(data)), columns=columns, stream=config.stream, query=config.query,
+            table=config.table, place=Place.of(config.scratch), data_dir=config.dir,
+        ).interactions  # fmt: skip
     if is_matrix(data):
         return read_matrix(data, objective)
     raise DataError(

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 from sif.config.loading import dotted
 from sif.errors import TrackingError
 from sif.tracking.base import Status, Tracker, TrackerState
+from sif.utils.addresses import revealed
 from sif.utils.locks import locked
 
 _RUN_ID = "mlflow_run_id"
@@ -60,7 +61,7 @@ class _Store:
             logging.getLogger(name).setLevel(logging.ERROR)
         limits = {k: v for k, v in _LATER_REQUESTS.items() if os.environ.get(k, v) == v}
         os.environ |= {name: _FIRST_REQUEST[name] for name in limits}
-        self.uri: str = uri or mlflow.get_tracking_uri()
+        self.uri: str = revealed(uri or mlflow.get_tracking_uri())
         self.usable = True
         self.attempt(lambda: _check(self.uri))
         with _first_use(self.uri):
@@ -89,7 +90,7 @@ def check_store(uri: str | None) -> None:
     """Raises TrackingError within two seconds for a store that cannot be used."""
     import mlflow
 
-    uri = uri or mlflow.get_tracking_uri()
+    uri = revealed(uri or mlflow.get_tracking_uri())
     try:
         _check(uri)
     except Exception as error:

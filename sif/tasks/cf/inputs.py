@@ -90,6 +90,8 @@ def _load_split(config: CFConfig) -> tuple[Dataset | None, Split]:
     dataset = load_dataset(
         config.dataset,
         stream=data.stream,
+        query=data.query,
+        table=data.table,
         place=Place.of(data.scratch, _beside(config)),
         data_dir=data.dir,
         columns=columns,
