@@ -19,6 +19,7 @@ from sif.data.interactions.npz_files import has_parts
 from sif.data.recipe import list_datasets
 from sif.errors import ConfigError
 from sif.problems.configuration import load_job_config
+from sif.utils.addresses import entered, is_address, label_of
 from sif.utils.paths import exists, expanded
 
 TASK = "cf"
@@ -97,7 +98,7 @@ def _entry(one: Listed, settings: Settings) -> Entry:
                 raise ConfigError(f"{origin}: {key}: a panel sets it itself: leave it out")
     plain = _config(settings, layers)
     source = _source(one, plain)
-    name = one.name or re.sub(r"[^\w.+-]+", "-", Path(source[1]).stem).strip("-.+")[:80] or "data"
+    name = one.name or re.sub(r"[^\w.+-]+", "-", label_of(source[1])).strip("-.+")[:80] or "data"
     if not _NAME.fullmatch(name):
         raise ConfigError(f"{one.where}: name: expected letters and digits, found {name!r}")
     metric, cutoff = _metric(one, plain)
@@ -121,6 +122,8 @@ def _source(one: Listed, config: CFConfig) -> tuple[str, str]:
     if one.data in known:
         known[one.data].check_content("interactions")
         return "dataset", one.data
+    if is_address(one.data):
+        return "dataset", entered(one.data)
     path = _located(one, config)
     published = config.data.protocol in (None, "file")
     is_split = find_layout(path) is None if path.is_dir() else has_parts(path)

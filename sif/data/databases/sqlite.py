@@ -26,11 +26,14 @@ from sif.errors import DataError
 
 MAGIC = (0, b"SQLite format 3\0")
 """Place and bytes by which a file is told."""
-_ROWS = 1 << 16
+_ROWS = 1 << 13
 _WAIT = 10.0
 """Seconds in which another process may end what it writes."""
-_KINDS: dict[str, tuple[type, ...]] = {"int64": (int,), "float64": (int, float), "binary": (bytes,)}
-"""Types of Arrow to the values that they hold, beside texts, which hold any."""
+_KINDS: dict[str, tuple[type, ...]] = {
+    "int64": (int,), "float64": (int, float), "binary": (bytes,),
+    "string": (str, bytes, int, float),
+}  # fmt: skip
+"""Types of Arrow to the values that they hold, the narrowest first."""
 
 
 @dataclass(frozen=True)
@@ -90,13 +93,11 @@ class SQLite:
     def _array(self, field: Any, cells: tuple[Any, ...], before: int) -> Any:
         """Cells as an Arrow array of a field's type; `before` rows stand above them."""
         arrow, kind = arrow_for(self.name), str(field.type).replace("double", "float64")
-        held = _KINDS.get(kind)
-        if held is None:
-            texts = [cell if cell is None or type(cell) is str else _text(cell) for cell in cells]
-            return arrow.array(texts, field.type)
-        if not set(map(type, cells)) <= {*held, type(None)}:
-            unfit = (type(None), *held)
-            row = next(i for i, cell in enumerate(cells) if not isinstance(cell, unfit))
+        found, held = set(map(type, cells)) - {type(None)}, _KINDS[kind]
+        if kind == "string" and not found <= {str}:
+            cells = tuple(None if cell is None else _text(cell) for cell in cells)
+        elif not found <= set(held):
+            row = next(n for n, cell in enumerate(cells) if type(cell) in found - set(held))
             raise DataError(
                 f"{self.name} row {before + row + 1}: column {field.name}: expected {kind} as in "
                 f"the first rows, found {cells[row]!r}; cast the column in the query"

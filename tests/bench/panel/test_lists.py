@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -188,3 +189,11 @@ def test_wrong_arguments_are_one_line(asked: dict[str, Any], expected: str) -> N
     with pytest.raises(ConfigError) as caught:
         Panel.of(**({"data": ["planted"]} | asked))
     assert expected in str(caught.value)
+
+
+def test_an_address_is_a_data_set_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    address = "postgresql://ann:pa55@db.example.org/shop?sslmode=require"
+    (one,) = entries(listed([address]), Settings(sets=("data.table=orders",)))
+    assert one.name == "shop"
+    assert one.job.dataset == address.replace(":pa55", "") and one.job.data.table == "orders"
