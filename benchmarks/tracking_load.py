@@ -152,6 +152,7 @@ def main() -> None:
     context = multiprocessing.get_context("fork")
     with tempfile.TemporaryDirectory() as name, postgres_server.server() as store:
         folder = Path(name)
+        store = store.replace("://", "+psycopg2://", 1)  # SQLAlchemy's own choice is psycopg 3
         with tracking_server(folder, store, options.workers) as address:
             begin = context.Barrier(options.jobs)
             jobs = [
