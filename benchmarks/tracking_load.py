@@ -72,9 +72,14 @@ def _wait(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def job(seed: int, folder: Path, address: str, begin: Any) -> None:
-    """One job, in a process that has torch already; it begins when all are there."""
+    """One job, in a process that has torch already; it begins when all are there.
+
+    It draws no figures, which takes longer than all the rest of so small a job.
+    """
+    import sif.tasks.job
     from sif.cli.main import main as command
 
+    sif.tasks.job.save_and_draw = lambda *_: []
     os.chdir(folder)
     with (folder / f"job-{seed}.log").open("w") as log:
         os.dup2(log.fileno(), 1)

@@ -26,13 +26,12 @@ _OF_DRIVER = re.compile(r"^(?:[A-Z_]+: )?(?:\[\w+\] )?(?:\w+\(\) failed: )?")
 
 
 class Database(Protocol):
-    """A database that answers queries with Arrow batches.
+    """A database that answers queries with Arrow batches."""
 
-    Attributes:
-        name: Address without a password, or the path of a file.
-    """
-
-    name: str
+    @property
+    def name(self) -> str:
+        """Address without a password, or the path of a file."""
+        ...
 
     def stamp(self) -> str:
         """A text that changes when the content does, as far as anybody can tell without reading."""
