@@ -5,6 +5,10 @@ it asks the server for what each job's own `metrics.jsonl` has: the run and its 
 with every step of every metric.
 
     python benchmarks/tracking_load.py --jobs 20
+    python benchmarks/tracking_load.py --jobs 20 --records
+
+`--records` leaves the jobs out and sends what jobs send, as fast as it goes: settings, metrics of
+stages, files.
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ SETTINGS = (
     "search.stages=[encoding,operation,weighting]", "serve=searched",
 )  # fmt: skip
 EXPERIMENT = "tracking-load"
+_STAGES, _STEPS, _METRICS = 6, 40, 10
 _PATIENCE = 300.0
 """Seconds in which the server makes its tables and answers."""
 
@@ -90,6 +95,32 @@ def job(seed: int, folder: Path, address: str, begin: Any) -> None:
             "--tracking-uri", address, "--set", f"tracking.experiment={EXPERIMENT}", *SETTINGS,
         ])  # fmt: skip
     raise SystemExit(code)
+
+
+def records(seed: int, folder: Path, address: str, begin: Any) -> None:
+    """What one job sends, by the trackers of jobs; it begins when all are there."""
+    from sif.config import TrackingConfig
+    from sif.tracking.open import open_tracker
+
+    run = folder / f"run-{seed}"
+    run.mkdir()
+    with (folder / f"job-{seed}.log").open("w") as log:
+        os.dup2(log.fileno(), 2)
+        begin.wait()
+        settings = TrackingConfig(uri=address, experiment=EXPERIMENT, required=True)
+        tracker = open_tracker(run, settings, run.name)
+        tracker.log_params({"seed": seed, "train": {f"setting{n}": n for n in range(150)}})
+        for stage in range(_STAGES):
+            child = tracker.child(f"stage-{stage}")
+            child.set_tags({"stage": str(stage)})
+            for step in range(_STEPS):
+                child.log({f"metric@{n}": seed + step / (n + 1) for n in range(_METRICS)}, step)
+            child.close()
+        tracker.log({"seconds": 1.0}, 0)
+        file = run / "report.md"
+        file.write_text(f"report of {seed}")
+        tracker.log_artifact(file)
+        tracker.close()
 
 
 def logged(run: Path) -> Counter[str]:
@@ -149,19 +180,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=20)
     parser.add_argument("--workers", type=int, default=2, help="processes of the MLflow server")
+    parser.add_argument("--records", action="store_true", help="send what jobs send, alone")
     options = parser.parse_args()
     import torch  # noqa: F401 - once, before the jobs branch off
 
     import sif.tasks  # noqa: F401
 
     context = multiprocessing.get_context("fork")
-    with tempfile.TemporaryDirectory() as name, postgres_server.server() as store:
+    with tempfile.TemporaryDirectory() as name, postgres_server.server() as postgres:
         folder = Path(name)
-        store = store.replace("://", "+psycopg2://", 1)  # SQLAlchemy's own choice is psycopg 3
+        store = postgres.replace("://", "+psycopg2://", 1)  # SQLAlchemy's own choice is psycopg 3
         with tracking_server(folder, store, options.workers) as address:
             begin = context.Barrier(options.jobs)
             jobs = [
-                context.Process(target=job, args=(seed, folder, address, begin))
+                context.Process(
+                    target=records if options.records else job, args=(seed, folder, address, begin)
+                )
                 for seed in range(options.jobs)
             ]
             start = time.perf_counter()
