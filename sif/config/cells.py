@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -26,6 +26,10 @@ class CellsConfig(CommonConfig):
     cells: NameOrPath | None = Field(
         None, description="what to train without a search: a published name, or a genotype file"
     )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of matrix products and convolutions while weights and alpha train; "
+        "evaluation: float32"
+    )  # fmt: skip
 
 
 class CellSearchSection(SearchSection):

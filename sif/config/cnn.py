@@ -109,9 +109,6 @@ class CNNConfig(CellsConfig):
         "digits", description="a known dataset's name, a folder of class folders, or an archive"
     )
     space: str = Field("nasp-7op", description="search space")
-    precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of convolutions while weights and alpha train; evaluation: float32"
-    )
     data: ImagesConfig = ImagesConfig()
     search: CellSearchConfig = CellSearchConfig()
     train: CellTrainConfig = CellTrainConfig()

@@ -152,7 +152,8 @@ def gate_gradient(
     """
     like, arch = space.reference_tensor(), list(space.arch_parameters())
     leaves = {
-        name: w.detach().to(like, copy=True).requires_grad_() for name, w in gates.weights.items()
+        name: w.detach().to(like, non_blocking=True, copy=True).requires_grad_()
+        for name, w in gates.weights.items()
     }
     loss = space.loss(batch, replace(gates, weights=leaves))
     inputs = [*leaves.values(), *arch, *weights]

@@ -240,11 +240,11 @@ class HistoryProblem(Problem[HistoryDesign, HistoryModel]):
         draws = generator(self.runtime, *names, device=torch.device("cpu"))
 
         def make(histories: Tensor, number: int) -> HistoryBatch:
-            return HistoryBatch.of(histories, derive_seed(self.runtime.seed, *names, number))
+            number = derive_seed(self.runtime.seed, *names, number)
+            return HistoryBatch.of(histories, number, self.runtime.device)
 
         return HistoryStream(
-            self.known.items, self.known.starts, users, columns, length + 1, draws, make,
-            self.runtime.device, NONE,
+            self.known.items, self.known.starts, users, columns, length + 1, draws, make, NONE,
         )  # fmt: skip
 
     def method_run(self) -> MethodRun:

@@ -36,12 +36,11 @@ from sif.spaces.cnn.supernet import (
     ImageBatch,
     cells_of,
     expression,
-    lowered,
 )
 from sif.tracking import Tracker
 from sif.training.loop import Metrics, train
 from sif.training.optim import cosine, exponential, momentum
-from sif.utils.device import Runtime
+from sif.utils.device import Runtime, lowered
 from sif.utils.random import derive_seed, generator, seeded
 
 Rows = NDArray[np.int64]

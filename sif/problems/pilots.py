@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from sif.problems.base import Problem
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
-from sif.utils.device import peak_memory_mb, reset_peak_memory
+from sif.utils.device import finish, peak_memory_mb, reset_peak_memory
 
 STEPS = (2, 20)
 """Fewest and most steps of a pilot, after a first one that allocates."""
@@ -45,12 +47,16 @@ class TrainingCost:
 class StepTimer:
     """Hands out the steps of an epoch, few of them, and times each.
 
+    Args:
+        device: On which they run; each step is over when the device is.
+
     Attributes:
         steps: Of a whole epoch.
         seconds: Of each step that was taken.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         self.steps = 0
         self.seconds: list[float] = []
 
@@ -61,6 +67,7 @@ class StepTimer:
         for number in range(min(steps, 1 + most)):
             start = time.perf_counter()
             yield number
+            finish(self._device)
             self.seconds.append(time.perf_counter() - start)
             if number >= fewest and time.perf_counter() - begin > SECONDS:
                 return
@@ -89,7 +96,7 @@ def training_cost(problem: Problem[Any, Any], design: Any) -> TrainingCost:
 
 def _measured(problem: Problem[Any, Any], design: Any) -> TrainingCost:
     few, times = problem.sampled()
-    timer = StepTimer()
+    timer = StepTimer(problem.runtime.device)
     reset_peak_memory(problem.runtime)
     with problem.enough_memory("train"):
         pilot = few.at_pace(steps=timer, out_of_time=lambda: True)

@@ -42,7 +42,7 @@ from sif.tracking import Tracker
 from sif.training.averaging import Averaged
 from sif.training.loop import Metrics, train
 from sif.training.optim import MakeOptimizer, constant, momentum
-from sif.utils.device import Runtime
+from sif.utils.device import Runtime, lowered
 from sif.utils.random import derive_seed, generator, seeded
 
 OPTIMIZERS: dict[str, Callable[[float], MakeOptimizer]] = {
@@ -157,7 +157,8 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
         settings = self.config.search
         shape = TextShape(len(self.words), settings.hidden, settings.nodes)
         with seeded(self.runtime, "search", "space"):
-            space = RNNSpace(shape, dict(settings.dropout), settings.normalize or mixed)
+            normalized = settings.normalize or mixed
+            space = RNNSpace(shape, dict(settings.dropout), normalized, self.config.precision)
         return space.to(self.runtime.device, self.runtime.dtype)
 
     def stream(self, ids: Ids, columns: int, bptt: int, *names: str, **options: Any) -> TextStream:
@@ -238,9 +239,10 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
             model.train()
             columns = batch.inputs.shape[1]
             masks = draw_masks(chances, model.shape, columns, model.bias, batch.seed)
-            made = model(batch.inputs, batch.start, masks)
+            with lowered(self.config.precision, batch.inputs.device):
+                made = model(batch.inputs, batch.start, masks)
             batch.carry.value = made.state.detach()
-            loss = cross_entropy(made.logits, batch.targets)
+            loss = cross_entropy(made.logits.to(made.raw), batch.targets)
             return loss + penalties(made, settings.activation, settings.slowness)
 
         def validate() -> Metrics:

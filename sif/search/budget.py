@@ -16,6 +16,7 @@ from sif.errors import BudgetError, ConfigError
 from sif.methods.configuration import ConfiguredMethod
 from sif.methods.settings import MethodSettings
 from sif.training.optim import MakeOptimizer
+from sif.utils.device import finish
 
 TRIALS = (3, 50)
 """Fewest and most steps that a pilot times, after a first one that allocates."""
@@ -136,6 +137,7 @@ def pilot(
         max_norm: Bound on the weights' gradient norm, as in the search; without it some diverge.
         share: Of the budget, which the pilot takes unless its fewest steps take more.
     """
+    device = space.reference_tensor().device
     begin = time.process_time()
     optimizer = make_optimizer(space.weight_parameters(), section.lr)
     weight, arch = [], []
@@ -144,8 +146,10 @@ def pilot(
         batch = train.next()
         if isinstance(method, LearnsArchitecture):
             method.arch_step(space, batch, valid.next())
+        finish(device)
         between = time.process_time()
         weight_step(space, batch, method.weight_gates(step), optimizer, max_norm)
+        finish(device)
         weight.append(time.process_time() - between)
         arch.append(between - start)
         if step >= TRIALS[0] and time.process_time() - begin > share * seconds:

@@ -26,7 +26,7 @@ from sif.search.checks import Judge, judged, refuse_divergence, refuse_illegal, 
 from sif.search.history import Diagnostics, epoch_entry, numbers
 from sif.tracking import Tracker
 from sif.training.optim import MakeOptimizer, Schedule, adam, constant, set_rate
-from sif.utils.device import never
+from sif.utils.device import finish, never
 
 
 @dataclass(frozen=True)
@@ -145,6 +145,7 @@ class _Search:
             if left and self.finished(time.process_time() - cpu):
                 break
         self.epoch += 1
+        finish(self.space.reference_tensor().device)
         self.seconds += time.perf_counter() - start
         self.cpu_seconds += time.process_time() - cpu
         selection = self.best_gates().choices()

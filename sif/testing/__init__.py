@@ -7,14 +7,17 @@
 
 A suite runs its checks one after the other; `SPACE_CHECKS` and the like are its checks by
 themselves, for a test of each. A promise that is not kept is a `ContractError`, an AssertionError
-that says on one line what was expected and what was found. No test library is needed.
+that says on one line what was expected and what was found. No test library is needed. Code within
+an `Accelerator` runs under the rules of a GPU, without one.
 """
 
 from __future__ import annotations
 
+from sif.testing.accelerator import Accelerator, Usage
 from sif.testing.interactions import InteractionCase, toy_batch, toy_part
 from sif.testing.losses import LOSS_CHECKS, LossCase, check_loss
 from sif.testing.methods import Trial, check_method
+from sif.testing.places import MixedDevicesError
 from sif.testing.problems import check_problem
 from sif.testing.promises import ContractError
 from sif.testing.recommenders import RECOMMENDER_CHECKS, RecommenderCase, check_recommender
@@ -25,12 +28,15 @@ __all__ = [
     "LOSS_CHECKS",
     "RECOMMENDER_CHECKS",
     "SPACE_CHECKS",
+    "Accelerator",
     "ContractError",
     "InteractionCase",
     "LossCase",
+    "MixedDevicesError",
     "RecommenderCase",
     "SpaceCase",
     "Trial",
+    "Usage",
     "check_loss",
     "check_method",
     "check_problem",

@@ -21,12 +21,13 @@ SMALL = (
 BUDGET = ("search.steps=5", "search.candidate_epochs=1")
 
 
-def toy_problem(*sets: str, seed: int = 0) -> tuple[InteractionProblem, Split]:
-    """A job of interaction functions on 20 users and 15 items, on one thread of the CPU.
+def toy_problem(*sets: str, seed: int = 0, device: str = "cpu") -> tuple[InteractionProblem, Split]:
+    """A job of interaction functions on 20 users and 15 items, on one thread.
 
     Args:
         sets: Settings over those of the toy, such as "space=metric" or "loss.name=tempered".
         seed: Of data and job.
+        device: Such as "cuda", also within an `Accelerator`.
 
     Returns:
         The problem, and the split whose test part it has not seen.
@@ -36,7 +37,7 @@ def toy_problem(*sets: str, seed: int = 0) -> tuple[InteractionProblem, Split]:
     kind = "clicks" if config.objective == "ranking" else "ratings"
     planted = {**config.data.planted.model_dump(), "seed": seed, "kind": kind}
     split = make_split(load_dataset("planted", planted=planted), PROTOCOLS[config.objective], seed)
-    runtime = make_runtime("cpu", seed, threads=1)
+    runtime = make_runtime(device, seed, threads=1)
     return InteractionProblem(split.train, split.valid, config, runtime), split
 
 

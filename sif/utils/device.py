@@ -143,6 +143,11 @@ def deterministic() -> Iterator[None]:
         memory.fill_uninitialized_memory = before[2]
 
 
+def lowered(precision: str, device: torch.device) -> torch.autocast:
+    """Automatic casting of products to "bfloat16" on a device; "float32": none."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
 @contextlib.contextmanager
 def enough_memory(device: torch.device, advice: str) -> Iterator[None]:
     """Within the block, memory that the device does not have becomes one line for the user.
@@ -193,6 +198,12 @@ def lacks_memory(error: BaseException) -> bool:
     """True for an allocation that failed, of Python or on a device."""
     full = isinstance(error, MemoryError | torch.cuda.OutOfMemoryError)
     return full or any(known in str(error) for known in _FULL)
+
+
+def finish(device: torch.device) -> None:
+    """Waits until a device has done all that it was told; before a clock is read."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def free_memory(device: torch.device) -> float:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
 from sif.config import CFConfig, load_config
 from sif.problems.pilots import StepTimer, TrainingCost
@@ -187,9 +188,9 @@ def test_a_search_by_steps_keeps_them() -> None:
 
 
 def test_a_pilot_takes_few_steps() -> None:
-    timer = StepTimer()
+    timer = StepTimer(torch.device("cpu"))
     assert len(list(timer(10_000))) == 21 and timer.steps == 10_000
-    assert len(list(StepTimer()(2))) == 2
+    assert len(list(StepTimer(torch.device("cpu"))(2))) == 2
 
 
 @pytest.mark.parametrize(

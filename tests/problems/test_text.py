@@ -191,3 +191,15 @@ def test_a_test_places_its_network_and_says_what_to_lower(monkeypatch: pytest.Mo
     monkeypatch.setattr("sif.problems.text.nats", full)
     with pytest.raises(ConfigError, match=r"lower train.columns \(\d+\), train.bptt"):
         problem.test(model, part)
+
+
+@pytest.mark.parametrize("name", ["darts-v2", "lstm"])
+def test_lower_precision_trains_and_evaluates_in_full(name: str) -> None:
+    design = PUBLISHED.get(name, name)
+    found = []
+    for precision in ("float32", "bfloat16"):
+        at_work = language(None, f"precision={precision}", "train.averaging=null")
+        trained = at_work.train(design, NullTracker(), NoCheckpoint())
+        assert {p.dtype for p in trained.network.parameters()} == {torch.float32}
+        found.append(trained.result.valid["perplexity"])
+    assert found[0] != found[1] == pytest.approx(found[0], rel=0.05)

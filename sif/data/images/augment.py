@@ -128,12 +128,14 @@ class Preparation:
         images = pixels.permute(0, 3, 1, 2).to(working) / 255
         images = randomly_warped(images, chosen.scale, chosen.rotate, generator)
         images = _colored(images, chosen, generator)
-        mean, std = (images.new_tensor(v)[:, None, None] for v in vars(self.statistics).values())
+        numbers = torch.tensor(list(vars(self.statistics).values()), dtype=working)
+        mean, std = numbers[..., None, None].to(images.device, non_blocking=True)
         images = (images - mean) / std
         if chosen.cutout:
             n, _, *sides = images.shape
-            y, x = (torch.randint(side, (n,), generator=generator) for side in sides)
-            images = cut_out(images, y.to(images.device), x.to(images.device), chosen.cutout)
+            drawn = torch.stack([torch.randint(side, (n,), generator=generator) for side in sides])
+            y, x = drawn.to(images.device, non_blocking=True)
+            images = cut_out(images, y, x, chosen.cutout)
         return images.to(self.dtype, memory_format=torch.channels_last)
 
 
@@ -141,9 +143,10 @@ def _moved(pixels: Tensor, chosen: Augmentation, generator: torch.Generator) -> 
     if not chosen.pad and not chosen.flip:
         return pixels
     n, device = len(pixels), pixels.device
-    top, left = torch.randint(2 * chosen.pad + 1, (2, n), generator=generator).to(device)
+    corners = torch.randint(2 * chosen.pad + 1, (2, n), generator=generator)
+    top, left = corners.to(device, non_blocking=True)
     flip = torch.rand(n, generator=generator) < 0.5 if chosen.flip else torch.zeros(n).bool()
-    return shifted(pixels, top, left, flip.to(device), chosen.pad)
+    return shifted(pixels, top, left, flip.to(device, non_blocking=True), chosen.pad)
 
 
 def _colored(images: Tensor, chosen: Augmentation, generator: torch.Generator) -> Tensor:

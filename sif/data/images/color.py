@@ -13,7 +13,8 @@ def jittered(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: T
 
     Images are (n, 1 or 3, h, w) in [0, 1]. Saturation has no effect on gray ones.
     """
-    factors = [f.to(images)[:, None, None, None] for f in (brightness, contrast, saturation)]
+    factors = torch.stack([brightness, contrast, saturation]).to(images, non_blocking=True)
+    factors = factors[..., None, None, None]
     images = (images * factors[0]).clamp(0, 1)
     mean = _gray(images).mean(dim=(1, 2, 3), keepdim=True)
     images = (mean + (images - mean) * factors[1]).clamp(0, 1)
@@ -39,9 +40,10 @@ def hue_shifted(images: Tensor, shift: Tensor) -> Tensor:
         (green - blue) / above,
         torch.where(green == high, 2 + (blue - red) / above, 4 + (red - green) / above),
     )
-    hue = hue + 6 * shift.to(images)[:, None, None]  # in sixths of the circle
+    shift = shift.to(images, non_blocking=True)
+    hue = hue + 6 * shift[:, None, None]  # in sixths of the circle
     # Each channel has its value for two sixths, falls for one, is at its lowest for two, rises.
-    phase = (hue[:, None] + images.new_tensor((5, 3, 1))[:, None, None]) % 6
+    phase = torch.stack([hue + 5, hue + 3, hue + 1], dim=1) % 6
     depth = torch.minimum(phase, 4 - phase).clamp(0, 1)
     return high[:, None] - chroma[:, None] * depth
 
@@ -50,4 +52,5 @@ def _gray(images: Tensor) -> Tensor:
     """(n, c, h, w) to (n, 1, h, w)."""
     if images.shape[1] == 1:
         return images
-    return (images * images.new_tensor(_LUMA)[:, None, None]).sum(dim=1, keepdim=True)
+    luma = torch.tensor(_LUMA, dtype=images.dtype).to(images.device, non_blocking=True)
+    return (images * luma[:, None, None]).sum(dim=1, keepdim=True)

@@ -103,7 +103,7 @@ class FolderStream(PartStream):
             self._reached = self._coming.popleft()
             pixels, labels = _checked(decoded, self._images, self.corrupt)
             if len(labels):
-                return self._batch(pixels.to(self._device), labels.to(self._device))
+                return self._batch(*_sent(pixels, labels, self._device))
 
     def _start(self) -> Iterator[_Decoded]:
         self._coming = deque()
@@ -134,6 +134,11 @@ def _in_turn(
         yield chosen
 
 
+def _sent(pixels: Tensor, labels: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Both on a device, without waiting for what runs there."""
+    return pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+
+
 def _checked(
     decoded: _Decoded, images: FolderImages, corrupt: dict[str, str]
 ) -> tuple[Tensor, Tensor]:
@@ -156,4 +161,5 @@ def folder_batches(
     for decoded in _decoded(images, parts, workers):
         pixels, labels = _checked(decoded, images, corrupt)
         if len(labels):
-            yield make(prepare(pixels.to(device), draws), labels.to(device))
+            pixels, labels = _sent(pixels, labels, device)
+            yield make(prepare(pixels, draws), labels)

@@ -73,7 +73,8 @@ class ImageStream(PartStream):
 
     def next(self) -> Batch:
         """The next batch."""
-        rows = self._numbers[self._order.next()].to(self._images.labels.device)
+        rows = self._numbers[self._order.next()]
+        rows = rows.to(self._images.labels.device, non_blocking=True)
         return self._batch(self._images.pixels[rows], self._images.labels[rows])
 
 
@@ -86,5 +87,5 @@ def image_batches(
     """
     draws = torch.Generator().manual_seed(_AUGMENTATION_STREAM)
     for some in torch.from_numpy(rows).split(batch_size):
-        chosen = some.to(images.labels.device)
+        chosen = some.to(images.labels.device, non_blocking=True)
         yield make(prepare(images.pixels[chosen], draws), images.labels[chosen])

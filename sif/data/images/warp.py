@@ -63,7 +63,8 @@ def warped(images: Tensor, boxes: Tensor, degrees: Tensor) -> Tensor:
         (cosine * wide, -sine * tall * (height / width), 2 * left + wide - 1),
         (sine * wide * (width / height), cosine * tall, 2 * top + tall - 1),
     )
-    maps = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1).to(images)
+    maps = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
+    maps = maps.to(images, non_blocking=True)
     grid = F.affine_grid(maps, list(images.shape), align_corners=False)
     # padding_mode "zeros" would mix black into the outermost half pixel of the image, which a
     # small crop spreads over a visible rim. As in Pillow, only what is read outside is black.

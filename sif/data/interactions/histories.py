@@ -55,19 +55,18 @@ class HistoryStream:
         columns: Users of a batch, fewer in the last one of a pass.
         length: Items of a history at most, the last ones.
         generator: On the CPU; draws orders.
-        make: Puts histories into a batch.
-        device: Of the batches.
+        make: Puts histories, on the CPU, into a batch.
         padding: Behind the last item of each history.
     """
 
     def __init__(
         self, items: Int64Array, starts: Int64Array, users: Int64Array, columns: int, length: int,
-        generator: torch.Generator, make: Make, device: torch.device, padding: int = -1,
+        generator: torch.Generator, make: Make, padding: int = -1,
     ) -> None:  # fmt: skip
         self._items, self._starts, self._users = items, starts, users
         self._lengths = np.minimum(np.diff(starts)[users], length)
         self._columns, self._length = columns, length
-        self._generator, self._make, self._device = generator, make, device
+        self._generator, self._make = generator, make
         self._padding = padding
         self._before = generator.get_state()
         self._batches: list[Int64Array] = []
@@ -88,7 +87,7 @@ class HistoryStream:
         self._number += 1
         users = self._users[rows]
         found = last_items(self._items, self._starts, users, self._length, self._padding)
-        return self._make(found.to(self._device), self._number)
+        return self._make(found, self._number)
 
     def _drawn(self) -> list[Int64Array]:
         """Batches of users of like lengths, in random order."""

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,6 +23,7 @@ from sif.spaces.cnn.cells import KEPT, Cells, cell_of, edge_nodes
 from sif.spaces.cnn.networks import STEMS, CellNetwork, FixedCell, Layout, places, stem_states
 from sif.spaces.cnn.operations import SKIP, Normalization
 from sif.spaces.cnn.supercell import STEPS, SuperCell
+from sif.utils.device import lowered
 
 NORMAL, REDUCE = "normal", "reduce"
 _SIDE = 32
@@ -133,11 +133,6 @@ class CNNSpace(CellSpace):
             for (edge, k), module in zip(chosen, modules, strict=True):
                 _copy(cast(nn.ModuleList, supercell.edges[edge])[k], module)
         return network
-
-
-def lowered(precision: str, device: torch.device) -> torch.autocast:
-    """Automatic casting to "bfloat16" on a device; "float32": none."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def _copy(source: nn.Module, target: nn.Module) -> None:

@@ -79,15 +79,13 @@ class CatalogLoss:
         """The loss of a batch.
 
         Args:
-            states: (steps, batch, hidden).
-            targets: (steps, batch) int64; `NONE` where there is none.
+            states: (n, hidden) of the places.
+            targets: (n,) int64, none missing.
             table: (items, hidden) embeddings.
             bias: (items,).
             seed: Of the drawn items.
             scoring: Of a state and an item.
         """
-        known = targets != NONE
-        states, targets = states[known], targets[known]
         if not scoring.is_product:
             drawn = self.drawn(self.fewer, seed, targets.device)
             own = scoring.pairs(states, table[targets]) + bias[targets]
@@ -106,11 +104,12 @@ class CatalogLoss:
     def drawn(self, samples: int | None, seed: int, device: torch.device) -> Drawn:
         """So many drawn items; None: every item once."""
         if samples is None:
-            every = Drawn.every(torch.ones_like(self.chances))
-            return Drawn(every.items.to(device), every.often, complete=True)
+            return Drawn.every(torch.ones_like(self.chances, device=device))
         draws = torch.Generator(self.chances.device).manual_seed(seed)
         drawn = drawn_by(self.chances, samples, draws)
-        return Drawn(drawn.items.to(device), drawn.often)
+        return Drawn(
+            drawn.items.to(device, non_blocking=True), drawn.often.to(device, non_blocking=True)
+        )
 
     def of_scores(self, own: Tensor, others: Tensor, targets: Tensor, drawn: Drawn) -> Tensor:
         """The loss of scores that are there.

@@ -47,7 +47,8 @@ class CellHistorySpace(RecurrentSpace):
         x = masked(embedded(model.embedding.weight, batch.inputs, masks), masks.input)
         start = x.new_zeros(columns, self.shape.hidden)
         outputs = masked(self.outputs(x, start, masks.hidden, gates), masks.output)
-        return self.by(outputs, batch.targets, model.embedding.weight, model.bias, batch.seed)
+        known, table = batch.known(outputs), model.embedding.weight
+        return self.by(known, batch.targets, table, model.bias, batch.seed)
 
     def extract(self, gates: Gates) -> HistoryModel:
         """The model of the selection with copies of the supernet's weights."""

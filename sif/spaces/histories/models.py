@@ -33,6 +33,7 @@ from sif.spaces.rnn.networks import (
     embedded,
 )
 
+CPU = torch.device("cpu")
 HistoryDesign = RecurrentCell | ScalesDesign | str
 """A cell, decayed sums, or one of `PUBLISHED`."""
 PUBLISHED: Mapping[str, MakeRecurrence] = {"gru": GRURecurrence, "lstm": LSTMRecurrence}
@@ -45,18 +46,33 @@ class HistoryBatch:
 
     Attributes:
         inputs: (steps, batch) int64 items; any where a history has ended.
-        targets: (steps, batch) the items that follow; `NONE` where a history has ended.
+        places: (n,) int64 places in a flat (steps, batch) that have a next item.
+        targets: (n,) int64 that item.
         seed: Of dropout and of the drawn items.
     """
 
     inputs: Tensor
+    places: Tensor
     targets: Tensor
     seed: int
 
     @classmethod
-    def of(cls, histories: Tensor, seed: int) -> HistoryBatch:
-        """A batch of histories (1 + steps, batch), padded with `NONE` at their end."""
-        return cls(histories[:-1].clamp(min=0), histories[1:], seed)
+    def of(cls, histories: Tensor, seed: int, device: torch.device = CPU) -> HistoryBatch:
+        """A batch of histories.
+
+        Args:
+            histories: (1 + steps, batch) int64 on the CPU, padded with `NONE` at their end.
+            seed: Of dropout and of the drawn items.
+            device: Of the batch. Places are counted before: a device would have to be waited for.
+        """
+        after = histories[1:].flatten()
+        places = (after != NONE).nonzero()[:, 0]
+        parts = histories[:-1].clamp(min=0), places, after[places]
+        return cls(*(part.to(device, non_blocking=True) for part in parts), seed)
+
+    def known(self, states: Tensor) -> Tensor:
+        """States (n, hidden) of the places with a next item, of all (steps, batch, hidden)."""
+        return states.flatten(0, 1)[self.places]
 
 
 class RecurrentReader(nn.Module):
@@ -120,7 +136,8 @@ class HistoryModel(nn.Module):
         masks = draw_masks(chances, self.shape, columns, self.bias, batch.seed)
         states = self(batch.inputs, masks)
         table = self.embedding.weight
-        return by(states, batch.targets, table, self.bias, batch.seed, self.scoring)
+        known = batch.known(states)
+        return by(known, batch.targets, table, self.bias, batch.seed, self.scoring)
 
     @torch.no_grad()
     def last_states(self, histories: Tensor) -> Tensor:

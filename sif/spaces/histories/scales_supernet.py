@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sif.core.gates import Block, Gates, Selection
 from sif.core.probe import Candidate, gated_output, replacement_scores
 from sif.spaces.cell_space import CellSpace
-from sif.spaces.histories.catalog_loss import NONE, CatalogLoss
+from sif.spaces.histories.catalog_loss import CatalogLoss
 from sif.spaces.histories.models import HistoryBatch, HistoryModel
 from sif.spaces.histories.scales import (
     ALWAYS,
@@ -62,8 +62,7 @@ class ScalesSpace(CellSpace):
     def _under(self, masks: Masks, batch: HistoryBatch, gates: Gates) -> Tensor:
         """The loss under dropout."""
         states = masked(self._states(batch.inputs, masks, gates), masks.output)
-        known = batch.targets != NONE
-        return self._loss(states[known], batch.targets[known], batch.seed, gates)
+        return self._loss(batch.known(states), batch.targets, batch.seed, gates)
 
     def _loss(self, states: Tensor, targets: Tensor, seed: int, gates: Gates) -> Tensor:
         """Of places (n,), whose scores all operations have of the same drawn items."""

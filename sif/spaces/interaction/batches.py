@@ -175,7 +175,8 @@ class InteractionStream:
         return among(self._observed, _key(ids, self._part.sizes))
 
     def _observed_rows(self) -> tuple[Tensor, Tensor, Tensor | None]:
-        part, rows = self._part, self._rows.next().to(self._part.ids.device)
+        part = self._part
+        rows = self._rows.next().to(part.ids.device, non_blocking=True)
         return part.ids[rows], part.target[rows], None if part.age is None else part.age[rows]
 
     def _background(self, rows: int) -> tuple[Tensor, Tensor]:

@@ -62,6 +62,14 @@ class WeightPool(nn.Module):
         self.register_buffer("used", torch.zeros(count, dtype=torch.int64))
         self._index: dict[Combination, int] | None = None
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> WeightPool:
+        """Moves the weights; counts stay on the CPU, so that reading them waits for no device."""
+        counts = {name: getattr(self, name) for name in ("points", "trained", "used")}
+        super()._apply(fn, recurse)
+        for name, count in counts.items():
+            setattr(self, name, count)
+        return self
+
     def _places(self) -> dict[Combination, int]:
         """Combination to set; read again after a checkpoint was loaded."""
         if self._index is None:

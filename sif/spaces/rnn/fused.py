@@ -73,7 +73,7 @@ class _Window:
 
     def enter(self, state: int, step: int, read: Tensor, product: Tensor, activation: str) -> None:
         """A highway from the state that is read into another state."""
-        carry, fresh = product.chunk(2, dim=1)
+        carry, fresh = product.to(read.dtype).chunk(2, dim=1)
         gate, value = self.gates[state, step], self.fresh[state, step]
         torch.sigmoid(carry, out=gate)
         value.copy_(ACTIVATIONS[activation](fresh))
@@ -94,8 +94,8 @@ class _Fused(torch.autograd.Function):
     ) -> Tensor:  # fmt: skip
         steps, batch, _ = from_input.shape
         sizes = (steps, batch, hidden.shape[1])
-        outputs, befores = from_input.new_empty(sizes), from_input.new_empty(sizes)
-        many = [from_input.new_empty((len(cell.nodes) + 1, *sizes)) for _ in range(3)]
+        outputs, befores = hidden.new_empty(sizes), hidden.new_empty(sizes)
+        many = [hidden.new_empty((len(cell.nodes) + 1, *sizes)) for _ in range(3)]
         window = _Window(befores, *many)
         reading = list(zip(readers(cell).items(), groups, strict=True))
         for step in range(steps):
@@ -108,7 +108,8 @@ class _Fused(torch.autograd.Function):
                 for node, product in zip(nodes, products, strict=True):
                     window.enter(node + 1, step, read, product, cell.nodes[node][0])
             hidden = outputs[step]
-            torch.mean(window.states[list(cell.output), step], 0, out=hidden)
+            # Indexed by a list, each step would wait for a copy of it to the device.
+            torch.mean(torch.stack([window.states[s, step] for s in cell.output]), 0, out=hidden)
         ctx.cell, ctx.mask = cell, mask
         ctx.save_for_backward(from_hidden, *groups, *vars(window).values())
         return outputs
@@ -133,8 +134,9 @@ class _Fused(torch.autograd.Function):
         }
         by_given = befores.new_empty(steps, batch, 2, width)
         by_hidden = torch.zeros_like(befores[0])
-        output = torch.zeros(len(states)).to(befores)
-        output[list(cell.output)] = 1 / len(cell.output)
+        output = befores.new_zeros(len(states))
+        for state in cell.output:
+            output[state].fill_(1 / len(cell.output))
         for step in reversed(range(steps)):
             by_states = output[:, None, None] * (by_outputs[step] + by_hidden)
             for (source, nodes), matrix in reading:

@@ -28,9 +28,10 @@ CELL_INIT = 0.04
 def highway(state: Tensor, product: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:
     """The state s (..., hidden) with its highway: s + sigmoid(c) * (f(h) - s).
 
-    The product (..., 2 hidden) holds c and h side by side; f is the activation.
+    The product (..., 2 hidden) holds c and h side by side, maybe in a lower precision than the
+    state; f is the activation.
     """
-    carry, fresh = product.chunk(2, dim=-1)
+    carry, fresh = product.to(state.dtype).chunk(2, dim=-1)
     return torch.lerp(state, activation(fresh), torch.sigmoid(carry))
 
 

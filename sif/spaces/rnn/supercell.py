@@ -105,7 +105,7 @@ class RecurrentSpace(CellSpace):
         """All states and activations of every node, by their weights."""
         outputs = []
         norms = cast("Sequence[nn.Module] | None", self.norms)
-        weights = weights.to(x)
+        weights = weights.to(x, non_blocking=True)
         from_input, from_hidden = self.cell_weights.first.split(self.shape.hidden)
         for given in (x @ from_input).unbind(0):
             product = torch.addmm(given, masked(hidden, mask), from_hidden)
@@ -114,7 +114,7 @@ class RecurrentSpace(CellSpace):
             for node, matrix in enumerate(self.cell_weights.nodes):
                 read = torch.stack(states)
                 product = masked(read, mask) @ matrix
-                carry, fresh = product.chunk(2, dim=-1)
+                carry, fresh = product.to(read.dtype).chunk(2, dim=-1)
                 gate = torch.sigmoid(carry)
                 shares = weights[first : first + node + 1, :, None, None]
                 first += node + 1
@@ -163,6 +163,7 @@ class _Candidates:
         """Product of a state with a node's matrix, kept for the activations that follow."""
         if self._last is None or self._last[0] != (node, source):
             masked = read if self._mask is None else read * self._mask[:, None]
-            carry, fresh = (masked @ self._weights.nodes[node]).chunk(2, dim=-1)
+            product = (masked @ self._weights.nodes[node]).to(read.dtype)
+            carry, fresh = product.chunk(2, dim=-1)
             self._last = (node, source), (torch.sigmoid(carry), fresh)
         return self._last[1]

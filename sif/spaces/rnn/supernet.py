@@ -22,6 +22,7 @@ from sif.spaces.rnn.networks import (
     embedded,
 )
 from sif.spaces.rnn.supercell import BLOCK, SPACE, RecurrentSpace
+from sif.utils.device import lowered
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,13 +52,15 @@ class RNNSpace(RecurrentSpace):
         shape: Of the model.
         dropout: Name of each of `sif.spaces.rnn.dropout.Masks` to the search's chance to drop.
         normalized: As in `RecurrentSpace`.
+        precision: Of matrix products, "bfloat16" or "float32"; states and weights keep their own.
     """
 
     def __init__(
-        self, shape: TextShape, dropout: Mapping[str, float], normalized: bool = True
-    ) -> None:
+        self, shape: TextShape, dropout: Mapping[str, float], normalized: bool = True,
+        precision: str = "float32",
+    ) -> None:  # fmt: skip
         super().__init__(shape, normalized)
-        self.dropout = dropout
+        self.dropout, self.precision = dropout, precision
         self.model = LanguageModel(shape, CellWeights(shape, shape.nodes))
 
     @property
@@ -73,10 +76,11 @@ class RNNSpace(RecurrentSpace):
         x = embedded(table, batch.inputs, masks)
         x = masked(x, masks.input)
         hidden = x.new_zeros(columns, self.shape.hidden) if batch.start is None else batch.start
-        outputs = self.outputs(x, hidden, masks.hidden, gates)
+        with lowered(self.precision, x.device):
+            outputs = self.outputs(x, hidden, masks.hidden, gates)
+            logits = F.linear(masked(outputs, masks.output), table, self.model.bias)
         batch.carry.value = outputs[-1].detach()
-        logits = F.linear(masked(outputs, masks.output), table, self.model.bias)
-        return cross_entropy(logits, batch.targets)
+        return cross_entropy(logits.to(outputs), batch.targets)
 
     def extract(self, gates: Gates) -> LanguageModel:
         """The language model of the selection with copies of the supernet's weights.

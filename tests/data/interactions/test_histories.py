@@ -31,9 +31,7 @@ def stream(users: int, columns: int, seed: int = 0) -> HistoryStream:
     def make(histories: Tensor, number: int) -> tuple[Tensor, int]:
         return histories, number
 
-    return HistoryStream(
-        items, starts, np.arange(users), columns, 6, draws, make, torch.device("cpu")
-    )
+    return HistoryStream(items, starts, np.arange(users), columns, 6, draws, make)
 
 
 def read(batches: HistoryStream, n: int) -> list[Any]:

@@ -143,3 +143,13 @@ def test_a_model_that_is_taken_out_of_the_supernet_has_its_loss() -> None:
         gates = some_gates(space, seed)
         model = space.extract(gates)
         torch.testing.assert_close(model.loss(batch, chances, LOSS), space.loss(batch, gates))
+
+
+def test_a_batch_has_the_places_that_have_a_next_item() -> None:
+    batch = HistoryBatch.of(PADDED, 0)
+    assert batch.inputs.tolist() == [[1, 5, 2], [4, 0, 0], [3, 0, 0]]
+    # Of the first user three places, of the second one, of the third none; places go row by row.
+    assert batch.places.tolist() == [0, 1, 3, 6]
+    assert batch.targets.tolist() == [4, 0, 3, 1]
+    states = torch.arange(9.0).view(3, 3, 1)
+    assert batch.known(states)[:, 0].tolist() == [0.0, 1.0, 3.0, 6.0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import cast
 
 import pytest
 import torch
@@ -264,3 +265,35 @@ def test_other_genotypes_are_refused() -> None:
         with pytest.raises(GenotypeError, match=message):
             recurrent_cell(Genotype(good.space, blocks))
     assert [edge_nodes(8)[edge] for edge, _ in edges] == list(range(8))
+
+
+@pytest.mark.parametrize("normalized", [True, False])
+def test_lower_precision_is_that_of_products_alone(normalized: bool) -> None:
+    """States, gradients and weights stay float32; `fused` runs without normalization."""
+    torch.manual_seed(0)
+    space = RNNSpace(SHAPE, {}, normalized)
+    with torch.no_grad():
+        for parameter in space.parameters():
+            parameter.mul_(6)
+    gates, losses, slopes, carried = some_gates(space, 0), [], [], []
+    for space.precision in ("float32", "bfloat16"):
+        one = batch()
+        window = replace(one, start=cast(Tensor, one.start).float(), carry=Carry())
+        loss = space.loss(window, gates)
+        found = torch.autograd.grad(loss, list(space.weight_parameters()), materialize_grads=True,
+                                    allow_unused=True)  # fmt: skip
+        assert loss.dtype == window.carry.value.dtype == torch.float32
+        assert {gradient.dtype for gradient in found} == {torch.float32}
+        losses.append(loss.item())
+        slopes.append(torch.cat([gradient.flatten() for gradient in found]))
+        carried.append(window.carry.value)
+        gated = gate_gradient(space, replace(window, carry=Carry()), gates)
+        slopes.append(gated.gates[BLOCK].flatten())
+    assert losses[0] != losses[1] == pytest.approx(losses[0], rel=0.02)
+    for exact, lower in ((slopes[0], slopes[2]), (slopes[1], slopes[3])):
+        assert 0.99 < torch.cosine_similarity(exact, lower, dim=0) < 1
+    torch.testing.assert_close(carried[0], carried[1], rtol=0.05, atol=0.05)
+    relaxed = gates.weights[BLOCK].float().softmax(1)
+    if normalized:
+        window = replace(batch(), start=None, carry=Carry())
+        assert space.loss(window, Gates({BLOCK: relaxed}, None)).isfinite()
