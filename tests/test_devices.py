@@ -123,8 +123,8 @@ class Steps:
             self.used.append(self.gpu.usage() - before)
 
 
-def assert_free(used: Usage) -> None:
-    assert not used.waits
+def assert_free(used: Usage, waits: int = 0) -> None:
+    assert sum(used.waits.values()) <= waits
     assert sum(used.uploads.values()) <= MOST_UPLOADS
 
 
@@ -153,11 +153,11 @@ def search_steps(problem: Any, gpu: Accelerator) -> None:
     assert used.alive == 0
 
 
-def training_steps(problem: Any, design: Any, gpu: Accelerator) -> Any:
+def training_steps(problem: Any, design: Any, gpu: Accelerator, waits: int = 0) -> Any:
     steps = Steps(gpu)
     trained = problem.at_pace(steps=steps).train(design, NullTracker(), NoCheckpoint())
     for used in steps.used[1:]:
-        assert_free(used)
+        assert_free(used, waits)
     # Steps of one shape use one amount, but for the loss that the loop keeps of each.
     assert abs(steps.used[-1].alive) <= 64
     return trained
@@ -202,11 +202,13 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize("sets", SETTINGS, ids=" ".join)
-def test_every_loss_and_way_of_drawing_waits_for_nothing(
+def test_every_loss_and_way_of_drawing_hides_no_wait(
     sets: tuple[str, ...], gpu: Accelerator
 ) -> None:
     problem, split = toy_problem("train.batch_size=null", *sets, device="cuda")
-    trained = training_steps(problem, problem.kind.multiply(problem.fields), gpu)
+    # Losses over the catalog score distinct users, whose number is a shape.
+    waits = int(problem.loss.shared)
+    trained = training_steps(problem, problem.kind.multiply(problem.fields), gpu, waits)
     assert np.isfinite(problem.test(trained.network, split).metrics[problem.metric])
 
 

@@ -137,8 +137,7 @@ class Batch:
     def with_negatives(self) -> Tensor:
         """(b * m, k): each observed row with its drawn items in the recommended item's place."""
         repeated = self.ids.repeat_interleave(self.negatives.shape[1], dim=0)
-        item = torch.zeros(repeated.shape[1], dtype=torch.bool, device=repeated.device)
-        item[1] = True  # the field that is recommended
+        item = torch.arange(repeated.shape[1], device=repeated.device) == 1  # that is recommended
         return torch.where(item, self.negatives.reshape(-1, 1), repeated)
 
     def least_squares(self, positive_weight: float) -> tuple[Tensor, Tensor, Tensor]:
