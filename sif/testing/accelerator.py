@@ -93,7 +93,7 @@ class Accelerator:
 
     def __enter__(self) -> Self:
         calls = _Calls(self, self._kernels)
-        cuda = {
+        cuda: dict[str, Any] = {
             "synchronize": lambda *_: self._wait("synchronize"),
             "mem_get_info": lambda *_: (_MEMORY - self._alive, _MEMORY),
             "max_memory_allocated": lambda *_: self.peak,
@@ -104,8 +104,8 @@ class Accelerator:
         enter(mock.patch.multiple(torch.cuda, **cuda))
         enter(mock.patch.object(device, "_resolve_device", self.named))
         enter(mock.patch.object(torch, "Generator", _Generator))
-        parsed = _parsed(torch._C._nn._parse_to)  # type: ignore[attr-defined]
-        enter(mock.patch.object(torch._C._nn, "_parse_to", parsed))  # type: ignore[attr-defined]
+        parsed = _parsed(torch._C._nn._parse_to)
+        enter(mock.patch.object(torch._C._nn, "_parse_to", parsed))
         grouped = _grouped(torch._C._group_tensors_by_device_and_dtype)
         enter(mock.patch.object(torch._C, "_group_tensors_by_device_and_dtype", grouped))
         engine = calls.during(torch.autograd._engine_run_backward)  # type: ignore[attr-defined]
@@ -193,6 +193,8 @@ class _Moved(torch.autograd.Function):
 class _Generator(torch.Generator):
     """A generator of the CPU that says that it lies on the device it was made for."""
 
+    _place: torch.device
+
     def __new__(cls, device: Any = "cpu") -> Self:
         """Draws what one of the CPU draws."""
         made = super().__new__(cls)
@@ -200,7 +202,7 @@ class _Generator(torch.Generator):
         return made
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> torch.device:  # type: ignore[override]
         """The device that it was made for."""
         return self._place
 
@@ -213,7 +215,7 @@ class _Calls(TorchFunctionMode):
         self._accelerator, self._kernels = accelerator, kernels
         self._inside = 0
         own: dict[Any, Callable[..., Any]] = {
-            Tensor.device.__get__: lambda _, x, *__: place_of(x) or CPU,  # type: ignore[attr-defined]
+            Tensor.device.__get__: lambda _, x, *__: place_of(x) or CPU,
             Tensor.is_cuda.__get__: lambda _, x, *__: self._is_placed(x),  # type: ignore[attr-defined]
             Tensor.is_cpu.__get__: lambda _, x, *__: not self._is_placed(x),  # type: ignore[attr-defined]
             Tensor.get_device: lambda _, x: 0 if self._is_placed(x) else -1,

@@ -205,7 +205,9 @@ class Kernels(TorchDispatchMode):
             raise self._mixed(func, given)
         return next(iter(larger))
 
-    def _indexed(self, func: Any, first: torch.device | None, args: Sequence[Any]) -> Any:
+    def _indexed(
+        self, func: Any, first: torch.device | None, args: Sequence[Any]
+    ) -> torch.device | None:
         """As torch does, indices are copied to the tensor, and no values but a single number."""
         for index in tensors_in(args[1]):
             if place_of(index) == CPU:

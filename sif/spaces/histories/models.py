@@ -67,8 +67,11 @@ class HistoryBatch:
         """
         after = histories[1:].flatten()
         places = (after != NONE).nonzero()[:, 0]
-        parts = histories[:-1].clamp(min=0), places, after[places]
-        return cls(*(part.to(device, non_blocking=True) for part in parts), seed)
+        inputs, places, targets = (
+            part.to(device, non_blocking=True)
+            for part in (histories[:-1].clamp(min=0), places, after[places])
+        )
+        return cls(inputs, places, targets, seed)
 
     def known(self, states: Tensor) -> Tensor:
         """States (n, hidden) of the places with a next item, of all (steps, batch, hidden)."""
