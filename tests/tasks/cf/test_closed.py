@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from sif.problems.halving import Halving
-from sif.spaces.closed.design import FAMILIES
 from sif.recommender.recommender import Recommender
+from sif.spaces.closed.design import FAMILIES
 from sif.utils import checkpoint
 
 Command = Callable[..., Any]
