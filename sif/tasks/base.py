@@ -185,6 +185,7 @@ class Results:
         served: Ours fitted once more, on all rows; None: the tested one is served.
         choice: Of the model that is served; None: ours is, without a choice.
         baseline: The model of a baseline, where one is served.
+        stands: Name of the entrant whose model stands for ours; None: ours does itself.
     """
 
     found: Mapping[str, Found]
@@ -198,6 +199,11 @@ class Results:
     choice: Choice | None = None
     baseline: Any = None
     searching: Verdict | None = None
+    stands: str | None = None
+
+    def named(self, name: str, ours: str) -> str:
+        """The entrant that a name is of: of ours what stands for it."""
+        return self.stands if name == ours and self.stands else name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -115,7 +115,7 @@ class JobRunner:
         seconds = self.context.stages.seconds()
         results = Results(
             found, designs, trained, entries, decision, seconds, self._left_out, served, choice,
-            baseline, searching,
+            baseline, searching, None if self._source == self.entrants.ours else self._source,
         )  # fmt: skip
         return self._finish(results)
 

@@ -18,7 +18,8 @@ def comparison_table(study: Study, results: Results) -> str:
     metric, against = study.problem.metric, results.verdict.against
     order = sorted(results.entries.values(), key=lambda e: -merit(metric, e.valid[metric]))
     cells = [study.row(entry) for entry in order]
-    served = "" if results.choice is None else results.choice.name
+    ours = study.entrants.ours
+    served = "" if results.choice is None else results.named(results.choice.name, ours)
     ended = {entry.name: entry.edge for entry in order if entry.edge}
     controls = [entry.name for entry in order if entry.name in study.entrants.paced]
     marks = ((" *", against), (" +", served), *((" ^", name) for name in ended))
@@ -35,12 +36,18 @@ def comparison_table(study: Study, results: Results) -> str:
         told = "; ".join(f"{', '.join(edge)} of {name}" for name, edge in ended.items())
         mark += f"\n^ the best setting is at an end of what was tried: {told}"
     mark += "\n° the control of the search, tested as first fitted" if controls else ""
-    ours = study.entrants.ours
     alike = "".join(
-        f"\n{name}: the same design as {ours}, which the verdict leaves out"
+        f"\n{name}: {_alike(name, ours, results)}"
         for name in namesakes(results.designs, results.entries, ours)
     )
     return f"{text}\n{study.legend}{mark}{alike}"
+
+
+def _alike(name: str, ours: str, results: Results) -> str:
+    """Why the verdict does not compare ours with a model."""
+    if name == results.stands:
+        return f"stands for {ours}, and the verdict leaves it out"
+    return f"the same design as {ours}, which the verdict leaves out"
 
 
 def namesakes(designs: Mapping[str, Any], entries: Mapping[str, Entry], ours: str) -> list[str]:
@@ -69,6 +76,7 @@ def metrics_document(study: Study, results: Results) -> dict[str, Any]:
         "metric": study.problem.shown,
         "protocol": study.protocol(),
         "genotype": study.expression(results.designs[name]),
+        "entrant": results.named(name, name),
         **study.in_document(results),
         "valid": dict(ours.valid),
         "test": dict(ours.test.metrics),

@@ -302,7 +302,7 @@ def _outcome(place: PanelFolder, trial: PanelTrial, _: State) -> str:
     row = results.result_of(place.run(trial), metric)
     return (
         f"test {metric} {row['served_value']:.4f} of {row['served']}, served, "
-        f"{row['searched_value']:.4f} searched; {row['seconds']:.1f} s"
+        f"{row['searched_value']:.4f} of {row['searched']}, searched; {row['seconds']:.1f} s"
     )
 
 

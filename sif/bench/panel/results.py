@@ -26,8 +26,8 @@ SERVED = "served"
 """In ranks, the model that a job has served, whichever it is."""
 TRIALS = (
     "data", "seed", "status", "message", "protocol", "rows", "users", "items", "metric", "served",
-    "served_value", "searched_value", "baseline", "baseline_value", "seconds", "peak_memory_mb",
-    "found", "outcome", "verdict", "split_hash",
+    "served_value", "searched", "searched_value", "baseline", "baseline_value", "seconds",
+    "peak_memory_mb", "found", "outcome", "verdict", "split_hash",
 )  # fmt: skip
 """Columns of the table of jobs."""
 
@@ -44,7 +44,9 @@ class Line:
         first: Row of its first finished job; empty without one.
         served: Names of the served models, with their numbers of seeds where they differ.
         served_value: Their test metric.
-        searched_value: That of the searched function, or of what stands for it.
+        searched: Names of the entrants that the searched value is of: "searched", or what stands
+            for it.
+        searched_value: Test metric of the searched function, or of what stands for it.
         baseline: Names of the baselines that validation ranks best.
         baseline_value: Their test metric.
         seconds: Of a job.
@@ -60,6 +62,7 @@ class Line:
     first: dict[str, Any]
     served: str
     served_value: Estimate
+    searched: str
     searched_value: Estimate
     baseline: str
     baseline_value: Estimate
@@ -108,6 +111,7 @@ def result_of(run: Path, metric: str) -> dict[str, Any]:
         "items": protocol["sizes"]["item"],
         "served": served["name"],
         "served_value": _number(served["test"][metric]),
+        "searched": document.get("entrant", SEARCHED),  # which earlier versions did not say
         "searched_value": _number(document["test"][metric]),
         "baseline": against,
         "baseline_value": _number(document["baselines"][against][metric] if against else None),
@@ -141,6 +145,7 @@ def _line(entry: Entry, trials: pd.DataFrame) -> Line:
         {} if done.empty else dict(done.iloc[0]),
         _named(done["served"]),
         estimate(done["served_value"].astype(float)),
+        _named(done["searched"]),
         estimate(done["searched_value"].astype(float)),
         _named(done["baseline"]),
         estimate(done["baseline_value"].astype(float)),

@@ -17,7 +17,7 @@ from sif.tasks.console import table as aligned
 _WIDTH = 100
 LEGEND = (
     "Test figures; every choice is by validation. served: the model that a job saves; searched: "
-    "the searched function, or what validation preferred to it; best baseline: by validation; "
+    "the searched function, or by its name what stands for it; best baseline: by validation; "
     "highest: the highest known figure, as the list of data sets gives it. Means over seeds with "
     "their standard deviation; s: of a whole job; MB: most memory that a job had at once."
 )
@@ -39,6 +39,7 @@ def _row(line: Line) -> dict[str, object]:
         "seeds": line.seeds,
         "served": line.served,
         **_numbers("served", line.served_value),
+        "searched": line.searched,
         **_numbers("searched", line.searched_value),
         "baseline": line.baseline,
         **_numbers("baseline", line.baseline_value),
@@ -64,7 +65,7 @@ def _cells(line: Line, sign: str) -> dict[str, str]:
         "metric": line.entry.metric,
         "seeds": str(line.seeds),
         "served": _whose(line.served, line.served_value, sign),
-        "searched": spread(line.searched_value, sign),
+        "searched": _whose(line.searched, line.searched_value, sign),
         "best baseline": _whose(line.baseline, line.baseline_value, sign),
         "highest": "" if highest is None else f"{highest.model} {highest.value:.4f}".strip(),
         "s": number(line.seconds.mean, ".1f"),

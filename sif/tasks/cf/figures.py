@@ -72,7 +72,9 @@ def figure_data(
                 for name, one in results.trained.items()
             },
         },
-        "protocol": protocol.figure_data(results.entries, split, tested, verdict, metric),
+        "protocol": protocol.figure_data(
+            results.entries, split, tested, verdict, metric, results.named(SEARCHED, SEARCHED)
+        ),
     }
 
 

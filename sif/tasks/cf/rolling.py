@@ -114,7 +114,8 @@ class _Moments:
     ) -> dict[str, Any]:
         """The content of metrics.json."""
         kept = (
-            "genotype", "protocol", "cold", "verdict", "comparison", "served", "total_seconds",
+            "genotype", "entrant", "protocol", "cold", "verdict", "comparison", "served",
+            "total_seconds",
         )  # fmt: skip
         document = {
             **{key: done[0][key] for key in ("task", "dataset", "method", "seed", "metric")},

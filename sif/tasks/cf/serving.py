@@ -56,14 +56,15 @@ def served_document(results: Results, metric: str, ours: str) -> dict[str, Any]:
     """
     choice, baseline = results.choice, results.baseline
     name = SEARCHED if choice is None else choice.name
-    entry = results.entries[name]
+    entry, served = results.entries[name], results.named(name, SEARCHED)
+    led = results.named("" if choice is None else choice.leader, SEARCHED)
     return {
-        "name": name,
+        "name": served,
         "expression": ours if baseline is None else baseline.expression,
         "valid": dict(entry.valid),
         "test": dict(entry.test.metrics),
         "rule": _why(results, metric) + _unable(results, metric),
-        **({} if choice is None else {key: v for key, v in vars(choice).items() if key != "name"}),
+        **({} if choice is None else {**vars(choice), "name": served, "leader": led}),
     }
 
 
@@ -87,11 +88,14 @@ def _why(results: Results, metric: str) -> str:
     """The reason for the choice."""
     choice, entries = results.choice, results.entries
     if choice is None:
-        return "the searched function, without a choice"
+        if results.stands is None:
+            return "the searched function, without a choice"
+        return f"{results.stands}, which stands for the searched function, without a choice"
     best = entries[choice.leader].valid[metric]
     if choice.name == choice.leader:
         return f"validation ranks it first ({metric} {best:.4f})"
+    leader, valid = results.named(choice.leader, SEARCHED), entries[choice.name].valid[metric]
     return (
-        f"{RULE}, {choice.leader} ({metric} {entries[choice.name].valid[metric]:.4f} against "
+        f"{RULE}, {leader} ({metric} {valid:.4f} against "
         f"{best:.4f}, standard error of the difference {choice.error:.4f})"
     )

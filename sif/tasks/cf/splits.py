@@ -66,9 +66,17 @@ def shown(entries: Mapping[str, Entry], verdict: Verdict, metric: str) -> list[s
 
 
 def group_table(
-    entries: Mapping[str, Entry], split: Split, verdict: Verdict, metric: str
+    entries: Mapping[str, Entry], split: Split, verdict: Verdict, metric: str, ours: str = SEARCHED
 ) -> str | None:
-    """The metric by group; None where the split has neither cold users nor cold items."""
+    """The metric by group; None where the split has neither cold users nor cold items.
+
+    Args:
+        entries: Of the job.
+        split: Whose train part the tested models were fitted on.
+        verdict: Of the job.
+        metric: By which it compares.
+        ours: The name that the searched function, or what stands for it, is shown by.
+    """
     shares = cold_shares(split.train, split.test)
     if shares["warm"] == 1:
         return None
@@ -83,8 +91,9 @@ def group_table(
         ]
         for group, found in groups[SEARCHED].items()
     ]
+    heads = [ours if name == SEARCHED else name for name in names]
     return (
-        f"{table(['test group', 'users', 'rows', *names], rows)}\n"
+        f"{table(['test group', 'users', 'rows', *heads], rows)}\n"
         f"{metric}; no train interaction: the user of {shares['cold_user']:.1%} of the test rows, "
         f"the item of {shares['cold_item']:.1%}"
     )
@@ -104,7 +113,7 @@ def warm_comparison(
 
 def told_by_group(
     entries: Mapping[str, Entry], split: Split, verdict: Verdict, metric: str,
-    comparison: Comparison | None, order: str,
+    comparison: Comparison | None, order: str, ours: str = SEARCHED,
 ) -> list[str]:  # fmt: skip
     """The difference told apart, where a ranking has new users: they decide nothing.
 
@@ -117,6 +126,7 @@ def told_by_group(
         metric: By which it compares.
         comparison: Of `warm_comparison`.
         order: Name of the order that new users get.
+        ours: The name that the searched function, or what stands for it, is shown by.
 
     Returns:
         A line on known users and one on new ones, or none.
@@ -134,7 +144,7 @@ def told_by_group(
         told = comparison.told(metric, *values, _number(len(warm.users), "user"))
         lines.append(
             f"known users ({everyone - n:,} of {everyone:,}, {1 - share:.1%} of the rows), group "
-            f"{WARM}: {SEARCHED} against {verdict.against}: {told}"
+            f"{WARM}: {ours} against {verdict.against}: {told}"
         )
     lines.append(
         f"new users ({n:,} of {everyone:,}, {share:.1%} of the rows): every model gives them the "
@@ -144,8 +154,9 @@ def told_by_group(
 
 
 def figure_data(
-    entries: Mapping[str, Entry], split: Split, tested: Split, verdict: Verdict, metric: str
-) -> dict[str, Any]:
+    entries: Mapping[str, Entry], split: Split, tested: Split, verdict: Verdict, metric: str,
+    ours: str = SEARCHED,
+) -> dict[str, Any]:  # fmt: skip
     """Data of `draw`: a split in time, and groups where something is cold; plain JSON values.
 
     Args:
@@ -154,6 +165,7 @@ def figure_data(
         tested: The same, with what the tested models were fitted on as its train part.
         verdict: Of the job.
         metric: Shown by group.
+        ours: The name that the searched function, or what stands for it, is shown by.
     """
     data: dict[str, Any] = {}
     rows = split.interactions
@@ -165,7 +177,7 @@ def figure_data(
         groups = [grouped(entries[name].test, tested) for name in names]
         data["groups"] = {
             "metric": metric,
-            "models": names,
+            "models": [ours if name == SEARCHED else name for name in names],
             "notes": [
                 f"{_number(len(g.evaluation.users), 'user')}, {_number(g.interactions, 'row')}"
                 for g in groups[0].values()

@@ -602,10 +602,11 @@ class InteractionStudy(Study):
     def tables(self, results: Results) -> list[str]:
         """Groups of users, where the split has cold ones; the function of generated data."""
         asked = results.entries, self.test_part, results.verdict, self.problem.metric
-        groups = [text for text in (group_table(*asked),) if text]
+        ours = results.named(SEARCHED, SEARCHED)
+        groups = [text for text in (group_table(*asked, ours),) if text]
         if self.config.objective == "ranking":
             order = self.problem.cold_choice.order.name
-            groups += told_by_group(*asked, self._warm_comparison(results), order)
+            groups += told_by_group(*asked, self._warm_comparison(results), order, ours)
         groups += [f"note: {text}" for text in (self._populations(self.test_part).told,) if text]
         planted = self._planted(results.found.get(SEARCHED))
         return [text for text in ("\n".join(groups), planted) if text]

@@ -138,6 +138,25 @@ def test_a_job_that_spared_its_search_is_told_as_any_other(finished: Path, tmp_p
     assert after == before | {"peak_memory_mb": None}
 
 
+def test_what_stands_for_the_searched_function_is_named(finished: Path, tmp_path: Path) -> None:
+    trials = pd.read_csv(finished / "trials.csv")
+    entrants = [one["entrant"] for name in ("rows", "cut") for one in jobs(finished, name)]
+    assert list(trials["searched"]) == entrants
+    whole = tmp_path / "whole"
+    shutil.copytree(finished, whole)
+    for path in whole.glob("trials/rows-*/metrics.json"):
+        document = json.loads(path.read_text()) | {"entrant": "closed", "genotype": "filter(P)"}
+        path.write_text(json.dumps(document))
+    found = Panel.open(whole).report()
+    (row,) = [line for line in found.text.splitlines() if line.startswith("rows ")]
+    assert f"closed {found.table['searched_value'][0]:.4f}" in row
+    assert found.table["searched"][0] == "closed" and found.table["found"][0] == "filter(P)"
+    path = next(whole.glob("trials/cut-0/metrics.json"))
+    former = {k: v for k, v in json.loads(path.read_text()).items() if k != "entrant"}
+    path.write_text(json.dumps(former))
+    assert result_of(path.parent, "ndcg@10")["searched"] == "searched"
+
+
 def test_a_known_figure_stands_beside_ours_with_its_source(finished: Path) -> None:
     table = pd.read_csv(finished / "panel.csv").set_index("data")
     assert tuple(table.loc["rows", ["highest", "highest_model"]]) == (0.75, "Best")

@@ -75,7 +75,11 @@ def test_it_is_fitted_first_served_and_fitted_again(
     assert log.index("\nclosed: ") < log.index("\nplan: ")  # it takes seconds
     planned_row = next(row for row in document["plan"]["stages"] if row["stage"] == "train closed")
     assert (planned_row["settings"], planned_row["seconds"]) == ("done", 0.0)
-    assert document["served"]["expression"] == document["genotype"]
+    served = document["served"]
+    assert served["expression"] == document["genotype"]
+    assert document["entrant"] == served["name"] == served["leader"] == "closed"
+    assert "closed +" in log and "searched +" not in log
+    assert "closed: stands for searched, and the verdict leaves it out" in log
     assert document["served"]["valid"] == entry["valid"] and document["test"]["hit@10"] > 0.9
     again = json.loads(sif("evaluate", "run").out)
     assert {name: again[name] for name in document["test"]} == pytest.approx(document["test"])

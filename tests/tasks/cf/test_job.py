@@ -152,7 +152,8 @@ def test_validation_may_prefer_fixed_multiply_to_what_was_found(
     told, verdict = found["verdict"].split("; ", 1)
     assert told == "validation prefers fixed-multiply to what the search found"
     assert "fixed-multiply" not in verdict
-    assert "fixed-multiply: the same design as searched, which the verdict leaves out" in said
+    assert "fixed-multiply: stands for searched, and the verdict leaves it out" in said
+    assert found["entrant"] == "fixed-multiply"
 
 
 def test_a_search_whose_alpha_took_no_step_is_told(

@@ -95,7 +95,7 @@ def test_every_model_has_one_order_which_the_job_tells_and_keeps(job: Command) -
     assert f"note: new users, without a fitted row: {line}{told['order']}" in printed
     (known,) = [line for line in printed.splitlines() if line.startswith("known users")]
     warm = found["warm_comparison"]
-    start = "known users (8 of 18, 44.4% of the rows), group warm: searched against "
+    start = f"known users (8 of 18, 44.4% of the rows), group warm: {found['entrant']} against "
     assert known.startswith(f"{start}{warm['against']}: ndcg@10 ")
     assert f"difference {warm['difference']:+.4f} (95 % interval over 8 users" in known
     # A further comparison, which nothing corrects, says of nobody that he is better.

@@ -19,7 +19,8 @@ from sif.evaluation.choice import Choice
 from sif.problems.base import SEARCHED
 from sif.recommender.model import ServedModel
 from sif.recommender.recommender import Recommender
-from sif.tasks.cf.serving import _unable
+from sif.tasks.base import Results
+from sif.tasks.cf.serving import _unable, served_document
 from sif.tasks.cf.study import InteractionStudy
 from sif.utils import checkpoint
 
@@ -118,7 +119,9 @@ def test_the_job_serves_what_validation_ranks_best_and_says_why(job: Job, sif: C
 def test_searched_is_served_where_the_setting_says_so(job: Job) -> None:
     best, searched = job("best"), job("searched", "serve=searched", *BEST)
     served = searched.pop("served")
-    assert served["name"] == "searched" and served["expression"] == searched["genotype"]
+    assert served["name"] == searched["entrant"] == "searched"
+    assert served["rule"] == "the searched function, without a choice"
+    assert served["expression"] == searched["genotype"]
     assert (served["valid"], served["test"]) == (searched["valid"], searched["test"])
     assert "leader" not in served
     best.pop("served")
@@ -297,6 +300,23 @@ def test_a_better_baseline_that_cannot_be_served_is_named() -> None:
     assert _unable(results, "ndcg@10") == told
     results.choice = SimpleNamespace(leader="order")
     assert _unable(results, "ndcg@10") == ""
+
+
+@pytest.mark.parametrize("choice", [None, Choice(SEARCHED, SEARCHED), Choice("als", SEARCHED)])
+def test_what_stands_for_the_searched_function_is_named(choice: Choice | None) -> None:
+    entry = SimpleNamespace(valid={"ndcg@10": 0.2}, merits=None, test=SimpleNamespace(metrics={}))
+    entries: Any = dict.fromkeys((SEARCHED, "closed", "als"), entry)
+    alone: Any = None
+    results = Results({}, {}, {}, entries, alone, 0.0, {}, choice=choice, stands="closed")
+    found = served_document(results, "ndcg@10", "a closed form")
+    if choice is None:
+        assert found["rule"] == "closed, which stands for the searched function, without a choice"
+    else:
+        assert found["leader"] == "closed" and "searched" not in found["rule"]
+        assert found.keys() >= {"behind", "error"}
+    assert found["name"] == ("als" if choice and choice.name == "als" else "closed")
+    itself = served_document(replace(results, stands=None), "ndcg@10", "multiply")
+    assert itself["name"] in (SEARCHED, "als") and "closed" not in itself["rule"]
 
 
 def test_a_best_setting_at_an_end_is_marked(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
