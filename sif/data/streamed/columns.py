@@ -28,6 +28,7 @@ from sif.utils.optional import library
 
 ROWS = 1 << 20
 """Rows of a file that are looked at together."""
+_WAITING = 1 << 21  # distinct cells of batches that wait to be merged, at least
 MOST_IDS = np.iinfo(np.int32).max
 Codes = npt.NDArray[np.int32]
 
@@ -59,9 +60,13 @@ class CodedColumn:
 
     def __init__(self, role: str, expected: str = AN_ID) -> None:
         self.role, self._expected = role, expected
+        self._known: Any = None  # distinct cells of the merged batches
+        self._places: list[Codes] = []  # of the cells of each merged batch among them
+        self._waiting: list[Any] = []  # distinct cells of the batches behind these
 
     def append(self, scratch: Scratch, values: Any) -> None:
         """Implements `Column.append`."""
+        self._load(scratch)
         codes, cells = _coded(values, self._expected)
         scratch.append(f"{self.role}.codes", codes)
         sink = _arrow().BufferOutputStream()
@@ -71,6 +76,27 @@ class CodedColumn:
         scratch.append(f"{self.role}.cells", sink.getvalue())
         end = scratch.size(f"{self.role}.cells")
         scratch.append(f"{self.role}.batches", np.array([len(codes), len(cells), end], np.int64))
+        self._waiting.append(cells)
+        # Merged now and then: another thread reads meanwhile.
+        if sum(map(len, self._waiting)) > max(_WAITING, len(self._known or ())):
+            self._merge()
+
+    def _load(self, scratch: Scratch) -> None:
+        """Takes up the batches that an earlier process has written."""
+        if self._places or self._waiting:
+            return
+        data, begin = scratch.mapped(f"{self.role}.cells", np.uint8), 0
+        for _, _, end in self._batches(scratch):
+            stream = _arrow().ipc.open_stream(_arrow().py_buffer(data[begin:end]))
+            self._waiting.append(stream.read_next_batch().column(0))
+            begin = end
+
+    def _merge(self) -> None:
+        """Numbers the cells that wait behind those that are known."""
+        before = [] if self._known is None else [self._known]
+        found = _arrow().chunked_array([*before, *self._waiting]).dictionary_encode().chunks
+        self._places += [chunk.indices.to_numpy() for chunk in found[len(before) :]]
+        self._known, self._waiting = found[-1].dictionary, []
 
     def distinct(self, scratch: Scratch, where: str) -> tuple[Any, list[Codes]]:
         """All distinct cells as an Arrow array, and for each batch the places of its own in it.
@@ -78,19 +104,13 @@ class CodedColumn:
         Raises:
             DataError: There are more than an int32 counts; it names where.
         """
-        arrow = _arrow()
-        data = scratch.mapped(f"{self.role}.cells", np.uint8)
-        parts, begin = [], 0
-        for _, _, end in self._batches(scratch):
-            stream = arrow.ipc.open_stream(arrow.py_buffer(data[begin:end]))
-            parts.append(stream.read_next_batch().column(0))
-            begin = end
-        chunks = arrow.chunked_array(parts).dictionary_encode().chunks
-        cells = chunks[-1].dictionary
-        if len(cells) > MOST_IDS:
+        self._load(scratch)
+        if self._waiting:
+            self._merge()
+        if len(self._known) > MOST_IDS:
             limit = f"at most {MOST_IDS:,} different cells"
-            raise DataError(f"{where}: {self.role}: expected {limit}, found {len(cells):,}")
-        return cells, [chunk.indices.to_numpy() for chunk in chunks]
+            raise DataError(f"{where}: {self.role}: expected {limit}, found {len(self._known):,}")
+        return self._known, self._places
 
     def _batches(self, scratch: Scratch) -> list[list[int]]:
         return scratch.mapped(f"{self.role}.batches", np.int64).reshape(-1, 3).tolist()

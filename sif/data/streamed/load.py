@@ -75,9 +75,10 @@ def load_streamed(
     """
     check_rule(rules.duplicates)
     request = Request.of(source, columns)
+    fingerprint = source.fingerprint()
     asked = {
         "format": _FORMAT,
-        "source": source.fingerprint(),
+        "source": fingerprint,
         "columns": {role: request.column(role) for role in request.roles},
         "rules": asdict(rules),
         "order": order,
@@ -86,7 +87,7 @@ def load_streamed(
     with _own_folder(place, key) as (folder, is_kept):
         scratch = Scratch(folder, asked)
         try:
-            dataset = _loaded(scratch, request, name, rules, order, is_kept)
+            dataset = _loaded(scratch, request, fingerprint, name, rules, order, is_kept)
         except (ScratchError, CutOffError):
             raise
         except DataError:
@@ -102,13 +103,17 @@ def load_streamed(
 
 
 def _loaded(
-    scratch: Scratch, request: Request, name: str, rules: Rules, order: str | None, is_kept: bool
+    scratch: Scratch, request: Request, fingerprint: str, name: str, rules: Rules,
+    order: str | None, is_kept: bool,
 ) -> Dataset:  # fmt: skip
     if scratch.finished:
         rows, document = kept_before(scratch)
         return Dataset(name, rows, document["hash"], notes=document["changes"])
-    every = numbered(spool(request, scratch), scratch)
     where = request.source.name
+    spooled = spool(request, scratch)
+    if request.source.fingerprint() != fingerprint:
+        raise DataError(f"{where}: expected the same rows all along, found them changed meanwhile")
+    every = numbered(spooled, scratch)
     every = with_places(every, scratch) if order == "rows" else ordered(every, order, where)
     rows, notes = cleaned(every, rules, scratch)
     told = described(rules.min_rating, rules.min_user, rules.min_item)

@@ -114,6 +114,7 @@ def test_rows_are_merged_and_filtered_as_in_memory(
     monkeypatch.setattr("sif.data.interactions.parts._MOST_ROWS", 50)
     monkeypatch.setattr("sif.data.interactions.interactions._ROWS", 64)
     monkeypatch.setattr(text_source, "BLOCK", 500)
+    monkeypatch.setattr(columns, "_WAITING", 30)
     path = tmp_path / f"some.{ending}"
     if ending == "csv":
         frame.to_csv(path, index=False)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from sif.data.interactions import Columns, read_frame
+from sif.data.streamed import columns
 from sif.data.streamed.load import Place, load_streamed
 from sif.data.streamed.mapped import Rules
 from sif.data.streamed.source import CutOffError, Piece, RecordSource
@@ -36,15 +37,15 @@ class Rows:
     def fingerprint(self) -> str:
         return "the same rows"
 
-    def pieces(self, columns: Sequence[int], mark: Any = None) -> Iterator[Piece]:
+    def pieces(self, wanted: Sequence[int], mark: Any = None) -> Iterator[Piece]:
         self.begun.append(mark)
         for first in range(mark or 0, len(self.table), 10):
             if self.cut is not None and first >= self.cut:
                 raise CutOffError("rows: expected rows, found a closed connection")
-            part = self.table.slice(first, 10).select(list(columns)).combine_chunks()
+            part = self.table.slice(first, 10).select(list(wanted)).combine_chunks()
             yield Piece(part.to_batches()[0], first + 10, 0)
 
-    def with_numbers(self, columns: Collection[int]) -> Rows:
+    def with_numbers(self, wanted: Collection[int]) -> Rows:
         return self
 
     def locate(self, row: int, column: int) -> tuple[str, str]:
@@ -92,3 +93,24 @@ def test_a_source_without_rows_is_refused(frame: pd.DataFrame, tmp_path: Path) -
     place = Place(tmp_path / "scratch", False)
     with pytest.raises(DataError, match="rows: expected interactions, found no rows"):
         read(Rows(pa.Table.from_pandas(frame).slice(0, 0)), place)
+
+
+def test_rows_that_change_meanwhile_are_refused(frame: pd.DataFrame, tmp_path: Path) -> None:
+    source, place = Rows(pa.Table.from_pandas(frame)), Place(tmp_path / "scratch", False)
+    versions = iter(["first", "second"])
+    source.fingerprint = lambda: next(versions)  # type: ignore[method-assign]
+    with pytest.raises(DataError, match="rows: expected the same rows all along, found them cha"):
+        read(source, place)
+    assert not list(place.folder.iterdir())
+
+
+@pytest.mark.parametrize("waiting", [1, 25, 1000])
+@pytest.mark.parametrize("cut", [20, 50, 90])
+def test_ids_are_numbered_alike_however_they_are_merged(
+    frame: pd.DataFrame, tmp_path: Path, cut: int, waiting: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(columns, "_WAITING", waiting)
+    table, place = pa.Table.from_pandas(frame), Place(tmp_path / "scratch", False)
+    with pytest.raises(CutOffError):
+        read(Rows(table, cut), place)
+    assert read(Rows(table), place).content_hash == read_frame(frame).content_hash
