@@ -39,7 +39,7 @@ SETTINGS = (
 )  # fmt: skip
 EXPERIMENT = "tracking-load"
 _STAGES, _STEPS, _METRICS = 6, 40, 10
-_PATIENCE = 300.0
+_PATIENCE = 600.0
 """Seconds in which the server makes its tables and answers."""
 
 
