@@ -121,11 +121,16 @@ def run(
     """One run, which kills a node half way where there is a cluster."""
     start = time.monotonic()
     process = bench(folder, trials, *more)
-    while process.poll() is None:
-        if cluster is not None and ended(folder) >= trials // 2:
-            cluster.kill()
-            cluster = None
-        time.sleep(0.05)
+    try:
+        while process.poll() is None:
+            if cluster is not None and ended(folder) >= trials // 2:
+                cluster.kill()
+                cluster = None
+            time.sleep(0.05)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.wait()
     seconds = time.monotonic() - start
     log = folder.with_suffix(".log").read_text()
     if process.returncode:
@@ -157,6 +162,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=20, help="an even number (default: 20)")
     parser.add_argument("--output", type=Path, required=True, help="CSV to write")
     values = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no node is left
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     # A secret of these nodes alone, and none in the home folder.
