@@ -161,7 +161,8 @@ def test_no_file_at_all(refused_job: Callable[..., str]) -> None:
     Path("orders.csv").write_bytes(b"\x80\x81\xff\x00" * 40)
     assert "expected UTF-8 text, found byte 0x80" in refused_job("--dataset", "orders.csv")
     Path("folder").mkdir()
-    assert "folder: expected a file, found a folder" in refused_job("--dataset", "./folder")
+    said = refused_job("--dataset", "./folder")
+    assert said.endswith("folder: expected a folder of Parquet or text files, found no file")
 
 
 def test_the_wrong_separator_or_column(refused_job: Callable[..., str]) -> None:

@@ -175,7 +175,7 @@ def test_an_exact_spectrum_keeps_no_more_than_may_be_asked_for(
     few = clicks.spectrum(0.5, 0.3, 3)
     np.testing.assert_array_equal(few[0], values[:3])
     np.testing.assert_allclose(few[1], vectors[:, :3], rtol=1e-6, atol=1e-7)
-    assert clicks._kept["spectrum", 0.5, 0.3][1].shape == (25, 6)
+    assert clicks._kept["spectrum", 0.5, 0.3, 6][1].shape == (25, 6)
     assert clicks.spectrum(0.5, 0.3, 25)[1].shape == (25, 25)  # of a model that was chosen before
 
 
