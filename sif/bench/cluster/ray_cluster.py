@@ -129,7 +129,12 @@ class RayCluster:
         here = ray.get_runtime_context().get_node_id()
         strategies = library("ray.util.scheduling_strategies")
         strategy = strategies.NodeAffinitySchedulingStrategy(here, soft=False)
-        actor = ray.remote(HomeActor).options(num_cpus=0, scheduling_strategy=strategy)
+        # An actor that needs nothing is asked for at a node drawn by chance, which may be one that
+        # was lost a moment ago; this sliver of its own address makes Ray ask at this node.
+        sliver = {f"node:{ray.util.get_node_ip_address()}": 0.001}
+        actor = ray.remote(HomeActor).options(
+            num_cpus=0, resources=sliver, scheduling_strategy=strategy
+        )
         self._home = actor.remote()
         self._trial = ray.remote(trial)
 

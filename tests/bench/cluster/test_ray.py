@@ -156,28 +156,6 @@ def test_the_trial_of_a_killed_worker_runs_again_and_the_killed_one_is_gone(
     assert (tmp_path / "trials" / "a.log").read_bytes() in (b"at work\n", b"at work\n" * 2)
 
 
-def test_the_trials_of_a_killed_node_run_again_on_the_others(nodes: Any, tmp_path: Path) -> None:
-    """Two nodes have two cores; the one that has the trial is killed, so the other gets it."""
-    for _ in range(2):
-        nodes.add_node(num_cpus=2)
-    run = tmp_path / "trials" / "a"
-
-    def kill() -> None:
-        until(lambda: (run / "pid").exists() and (run / "pid").read_text() != "")
-        os.kill(int((run / "node").read_text()), signal.SIGKILL)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    ended, lines = ran([task(tmp_path, "a", "stay", cores=2)])
-    killer.join()
-    assert ended == {"a": State("finished")}
-    assert any("its worker was lost" in line for line in lines)
-    node, again = result(tmp_path, "a")
-    assert again
-    assert node != (run / "node").read_text()
-    until(lambda: not alive(int((run / "pid").read_text())), "the first trial is still there")
-
-
 @pytest.mark.usefixtures("nodes")
 def test_a_bench_on_ray_is_the_bench_in_processes(tmp_path: Path, run_here: Any) -> None:
     """Two whole trials in processes of their own, with MLflow."""
@@ -225,6 +203,31 @@ def named(run: Any, runs: dict[str, Any]) -> tuple[str, ...]:
     """The names of a run and of those that it is nested in, the outermost first."""
     parent = run.data.tags.get("mlflow.parentRunId")
     return (*(named(runs[parent], runs) if parent else ()), run.info.run_name)
+
+
+def test_the_trials_of_a_killed_node_run_again_on_the_others(nodes: Any, tmp_path: Path) -> None:
+    """Two nodes have two cores; the one that has the trial is killed, so the other gets it.
+
+    It is the last on this cluster, which takes a minute to notice that a node is lost.
+    """
+    for _ in range(2):
+        nodes.add_node(num_cpus=2)
+    run = tmp_path / "trials" / "a"
+
+    def kill() -> None:
+        until(lambda: (run / "pid").exists() and (run / "pid").read_text() != "")
+        os.kill(int((run / "node").read_text()), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    ended, lines = ran([task(tmp_path, "a", "stay", cores=2)])
+    killer.join()
+    assert ended == {"a": State("finished")}
+    assert any("its worker was lost" in line for line in lines)
+    node, again = result(tmp_path, "a")
+    assert again
+    assert node != (run / "node").read_text()
+    until(lambda: not alive(int((run / "pid").read_text())), "the first trial is still there")
 
 
 ALONE = f"""
