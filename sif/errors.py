@@ -71,6 +71,10 @@ class DivergedError(ConfigError):
     """A search or training whose numbers are no longer finite."""
 
 
+class LostRankError(SifError):
+    """A process that worked on the same job ended."""
+
+
 class FailedJobsError(SifError):
     """Jobs that failed beside others, whose results are there."""
 
