@@ -52,6 +52,17 @@ class SifError(Exception):
     def __init__(self, message: str = "", *further: object) -> None:
         super().__init__(one_line(str(message)), *further)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """For other processes: kinds that make their own message are not to make it again."""
+        return _restored, (type(self), self.args, vars(self))
+
+
+def _restored(kind: type[SifError], args: tuple[object, ...], state: dict[str, object]) -> SifError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    vars(error).update(state)
+    return error
+
 
 class ConfigError(SifError):
     """A configuration key, value or combination that cannot be run.
@@ -73,6 +84,10 @@ class DivergedError(ConfigError):
 
 class LostRankError(SifError):
     """A process that worked on the same job ended."""
+
+
+class RankError(SifError):
+    """One process of a job fails where the first one did not."""
 
 
 class FailedJobsError(SifError):

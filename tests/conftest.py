@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import pickle
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoints, distributions
@@ -43,6 +47,7 @@ class Done:
 
 
 Command = Callable[..., Done]
+OnRanks = Callable[..., list[Any]]
 Board = Callable[..., pd.DataFrame]
 Install = Callable[[pytest.MonkeyPatch, Path, Mapping[str, Any]], None]
 
@@ -160,3 +165,53 @@ def sif(
 def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs draw nothing; drawing takes longer than all the rest of a tiny job."""
     monkeypatch.setattr("sif.tasks.job.save_and_draw", lambda *_: [])
+
+
+RANK = """
+import importlib.util, pickle, sys
+import torch
+from sif.utils.ranks import joined
+torch.set_num_threads(1)
+source, name, given, found = sys.argv[1:]
+spec = importlib.util.spec_from_file_location("on_ranks", source)
+module = sys.modules["on_ranks"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+with joined("cpu") as ranks:
+    result = getattr(module, name)(ranks, *pickle.load(open(given, "rb")))
+pickle.dump(result, open(found, "wb"))
+"""
+"""One of several processes: calls a function of a test module, and leaves what it returns."""
+
+
+@pytest.fixture
+def on_ranks(tmp_path: Path) -> OnRanks:
+    """Calls a function of a test module in several processes that work together."""
+
+    def call(count: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
+        """The results of the processes, by number.
+
+        Args:
+            count: Of processes.
+            function: Of a module: gets the `Ranks`, then the arguments.
+            arguments: That pickle takes.
+        """
+        given = tmp_path / "given"
+        given.write_bytes(pickle.dumps(arguments))
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        place = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        source = function.__code__.co_filename
+        found = [tmp_path / f"found-{number}" for number in range(count)]
+        command = [sys.executable, "-c", RANK, source, function.__name__, str(given)]
+        processes = [
+            subprocess.Popen(
+                [*command, str(path)], env={**os.environ, **place, "RANK": str(number)},
+                stderr=subprocess.PIPE, text=True,
+            )
+            for number, path in enumerate(found)
+        ]  # fmt: skip
+        told = [process.communicate(timeout=300)[1] for process in processes]
+        assert [process.returncode for process in processes] == [0] * count, "\n".join(told)
+        return [pickle.loads(path.read_bytes()) for path in found]
+
+    return call

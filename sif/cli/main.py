@@ -30,6 +30,7 @@ from sif.config import (
     new_run_folder,
 )
 from sif.errors import LONGEST, ConfigError, FailedJobsError, SifError, one_line
+from sif.utils.ranks import is_silent
 from sif.utils.registry import NameTaken
 
 EXIT_FAILED_JOBS = 1
@@ -211,6 +212,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "--debug" in arguments:
             traceback.print_exc()
         code = EXIT_FAILED_JOBS if isinstance(error, FailedJobsError) else EXIT_BAD_INPUT
+        if is_silent(error):
+            return code
         return _report(f"error: {_one_line(error)}", code)
 
 

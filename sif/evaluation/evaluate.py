@@ -13,6 +13,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from numpy.typing import NDArray
 
 from sif.data.interactions.interactions import Interactions
@@ -22,6 +23,7 @@ from sif.errors import ConfigError, DataError, NotNumberError, ShapeError
 from sif.evaluation.histories import HistoryReader
 from sif.evaluation.metrics import mae, ranking_metrics, rmse
 from sif.retrieval.topk import best_columns
+from sif.utils.ranks import sharing
 
 Part = Literal["valid", "test"]
 Objective = Literal["ranking", "rating"]
@@ -176,14 +178,19 @@ def rank_all_items(
     depth = max(cutoffs)
     hits = np.zeros((len(users), depth), dtype=np.bool_)
     shown = np.zeros((len(cutoffs), n_items), dtype=np.bool_)
-    for start in range(0, len(users), step):
-        batch = users[start : start + step]
-        scores = _checked_scores(scorer, batch, n_items)
-        is_hit, top = _top_k(scores, hidden[batch], relevant[batch], min(depth, n_items))
-        hits[start : start + len(batch), : is_hit.shape[1]] = is_hit
-        for row, k in zip(shown, cutoffs, strict=True):
-            items = top[:, :k]
-            row[items[items >= 0]] = True
+
+    def rank_own() -> None:
+        for start in sharing().own(range(0, len(users), step)):
+            batch = users[start : start + step]
+            scores = _checked_scores(scorer, batch, n_items)
+            is_hit, top = _top_k(scores, hidden[batch], relevant[batch], min(depth, n_items))
+            hits[start : start + len(batch), : is_hit.shape[1]] = is_hit
+            for row, k in zip(shown, cutoffs, strict=True):
+                items = top[:, :k]
+                row[items[items >= 0]] = True
+
+    sharing().together(rank_own)
+    hits, shown = _of_all(hits), _of_all(shown)
     per_user: dict[str, NDArray[np.float64]] = {}
     metrics: dict[str, float] = {}
     for row, k in zip(shown, cutoffs, strict=True):
@@ -192,6 +199,16 @@ def rank_all_items(
         metrics[f"coverage@{k}"] = float(row.mean())
         per_user |= at_k
     return Evaluation(metrics, users, per_user, n_users - len(users))
+
+
+def _of_all(mine: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """True where it is for any process that shares the work."""
+    ranks = sharing()
+    if ranks.count == 1:
+        return mine
+    counts = torch.from_numpy(mine.astype(np.uint8))
+    ranks.add(counts)
+    return counts.numpy() > 0
 
 
 def rating_errors(scorer: RatingScorer, train: Interactions, truth: Interactions) -> Evaluation:

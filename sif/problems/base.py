@@ -54,8 +54,15 @@ def quiet(epoch: int, entry: Any) -> None:
 class StageStore:
     """Stores finished stages, so that a killed job can resume; this base class stores none."""
 
-    def run(self, name: str, work: Callable[[Any], State]) -> State:
-        """The result of named work, which gets a `Checkpointer` of its loop."""
+    def run(self, name: str, work: Callable[[Any], State], shared: bool = False) -> State:
+        """The result of named work.
+
+        Args:
+            name: Of the work.
+            work: Gets a `Checkpointer` of its loop.
+            shared: Whether all processes of a job do it together, each with some of the users
+                (`sif.utils.ranks`); otherwise the first does.
+        """
         return work(NoCheckpoint())
 
     def trim(self, name: str, key: str) -> None:
@@ -133,6 +140,7 @@ class Problem(ABC, Generic[Design, Network]):
         unit: Behind them, such as " %".
         judged: Name of the error by which a search judges a selection.
         memory_settings: Those of `search` and `train` that memory depends on.
+        shares: Whether searches and fits are split among the processes of a job.
         config: Of the job, with the sections `search` and `train`.
         runtime: Device, dtype, seed.
     """
@@ -143,6 +151,7 @@ class Problem(ABC, Generic[Design, Network]):
     unit: str = ""
     judged: str
     memory_settings: ClassVar[tuple[str, ...]]
+    shares: ClassVar[bool] = False
     config: Any
     runtime: Runtime
 
@@ -338,7 +347,7 @@ class Problem(ABC, Generic[Design, Network]):
             session.console.line(self.summary(name, trained))
             return trained.state()
 
-        state = session.stages.run(f"train-{name}", work)
+        state = session.stages.run(f"train-{name}", work, self.shares)
         return fresh[0] if fresh else Trained.restored(self.network(design), state)
 
     def summary(self, name: str, trained: Trained[Network]) -> str:

@@ -92,7 +92,8 @@ class BatchSource:
             for section, searches in ((self.config.search, True), (self.config.train, False))
         ]  # fmt: skip
         itemsize = self.train.target.dtype.itemsize
-        return BlockPlan(counts, steps, itemsize, self.config.train.block_bytes)
+        most, least = self.config.train.block_bytes, self.runtime.processes
+        return BlockPlan(counts, steps, itemsize, most, least)
 
     def stream(
         self, part: str, batch_size: int | None, losses: Sequence[LossKind], *names: str | int,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 import torch
@@ -69,6 +69,7 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
 
     format, judged = ".4f", "exported_error"
     memory_settings = ()
+    shares: ClassVar[bool] = True
 
     def __init__(
         self, train_part: Interactions, valid_part: Interactions, config: CFConfig,
@@ -186,7 +187,7 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
             session.console.line(self.summary(name, trained))
             return trained.state() | {"genotype": trained.network.genotype.to_json()}
 
-        state = session.stages.run(f"train-{name}", work)
+        state = session.stages.run(f"train-{name}", work, self.shares)
         if fresh:
             return fresh[0]
         return Trained.restored(self.network(Genotype.from_json(state["genotype"])), state)

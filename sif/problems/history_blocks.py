@@ -71,12 +71,14 @@ class BlockPlan:
         steps: Of search and training.
         itemsize: Bytes of a number.
         most: Bytes of a block's step (`train.block_bytes`).
+        least: Blocks that there are at least, if there are users for them: one for each process.
     """
 
     counts: Tensor
     steps: Sequence[StepSize]
     itemsize: int
     most: int
+    least: int = 1
 
     @property
     def _pair_bytes(self) -> float:
@@ -95,7 +97,9 @@ class BlockPlan:
     @cached_property
     def bounds(self) -> list[int]:
         """First users of the blocks, and the number of users."""
-        return cut(self.counts, self._pair_bytes, self._user_bytes, self.most)
+        whole = int(self.counts.sum()) * self._pair_bytes + len(self.counts) * self._user_bytes
+        most = min(self.most, whole / self.least)
+        return cut(self.counts, self._pair_bytes, self._user_bytes, most)
 
     @property
     def blocks(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -94,6 +94,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
 
     format, judged = ".4f", EXPORTED
     memory_settings = ("batch_size", "dimension")
+    shares: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -204,10 +204,12 @@ class GridTraining:
         return states, l2
 
     def _start(self, name: str, work: Work, place: int, l2: float) -> State:
-        return self.session.stages.run(f"{name}-{place}-start", partial(work, place, l2, None))
+        first = partial(work, place, l2, None)
+        return self.session.stages.run(f"{name}-{place}-start", first, self.problem.shares)
 
     def _end(self, name: str, work: Work, place: int, l2: float, first: State) -> State:
-        return self.session.stages.run(f"{name}-{place}", partial(work, place, l2, first["loop"]))
+        rest = partial(work, place, l2, first["loop"])
+        return self.session.stages.run(f"{name}-{place}", rest, self.problem.shares)
 
     def _train(
         self, name: str, genotype: Genotype, fresh: dict[float, Trained[InteractionNetwork]],

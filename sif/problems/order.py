@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,6 +112,7 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
 
     format, judged = ".4f", "exported_error"
     memory_settings = ()
+    shares: ClassVar[bool] = True
 
     def __init__(
         self, train_part: Interactions, valid_part: Interactions, config: CFConfig,

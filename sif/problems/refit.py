@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Literal, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 from torch import nn
 
@@ -34,6 +34,7 @@ class TrainsAgain(Protocol):
     """A problem that repeats a training by its steps, on more rows."""
 
     train_part: Interactions
+    shares: ClassVar[bool]
 
     def again(self, rows: Interactions) -> Self:
         """The problem of a second fit, on more rows under the same vocabularies."""
@@ -137,7 +138,7 @@ class Refit(Generic[Again]):
             )
             return {"network": network.state_dict(), "seconds": seconds, "steps": sum(steps)}
 
-        state = session.stages.run(f"refit-{name}", work)
+        state = session.stages.run(f"refit-{name}", work, self.problem.shares)
         network = fresh[0] if fresh else self.problem.network(design)
         network.load_state_dict(state["network"])
         refit = {key: state[key] for key in ("steps", "seconds")}
@@ -148,6 +149,7 @@ class SolvesAgain(Protocol):
     """A problem whose networks are solved for at once."""
 
     train_part: Interactions
+    shares: ClassVar[bool]
 
     def again(self, rows: Interactions) -> Self:
         """The problem of a second fit, on more rows under the same vocabularies."""
@@ -208,7 +210,7 @@ class SolvedRefit(Generic[Solved]):
             session.console.line(f"{name}: fitted again on {rows:,} rows ({seconds:.1f} s)")
             return {"network": fresh[0].state_dict(), "seconds": seconds}
 
-        state = session.stages.run(f"refit-{name}", work)
+        state = session.stages.run(f"refit-{name}", work, self.problem.shares)
         network = fresh[0] if fresh else self.problem.network(design)
         network.load_state_dict(state["network"])
         return replace(first, network=network, refit={"seconds": state["seconds"]})

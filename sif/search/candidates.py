@@ -32,6 +32,7 @@ from sif.search.history import Diagnostics, numbers, rows_of
 from sif.search.loop import SearchResult, SearchSettings, search
 from sif.tracking import NullTracker, Tracker
 from sif.utils.device import never
+from sif.utils.ranks import sharing
 
 REPEATS = 100
 """Times in a row that a sampler may ask for what it has been told before it counts as finished."""
@@ -151,7 +152,9 @@ class _Sampling:
             return False
         if self.settings.candidates is not None and done >= self.settings.candidates:
             return False
-        return limit is None or not done or self.cpu + self.cpu / done <= limit
+        if limit is None or not done:
+            return True
+        return sharing().told(self.cpu + self.cpu / done <= limit)
 
     def wanted(self) -> Selection | _Best | None:
         """The next candidate; the best one, if the method has no further; None: neither."""

@@ -27,6 +27,7 @@ from sif.search.history import Diagnostics, epoch_entry, numbers
 from sif.tracking import Tracker
 from sif.training.optim import MakeOptimizer, Schedule, adam, constant, set_rate
 from sif.utils.device import finish, never
+from sif.utils.ranks import sharing
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,9 @@ class _Search:
     def out_of_time(self, uncounted: float, reserve: float = 0.0) -> bool:
         """True if the budget less `reserve` is used, by `cpu_seconds` and those uncounted yet."""
         seconds = self.settings.seconds
-        return seconds is not None and self.cpu_seconds + uncounted >= seconds - reserve
+        if seconds is None:
+            return False
+        return sharing().told(self.cpu_seconds + uncounted >= seconds - reserve)
 
     def finished(self, uncounted: float = 0.0) -> bool:
         """True if no weight step is left, by epochs, steps, seconds or the end of the job."""
@@ -128,6 +131,7 @@ class _Search:
         settings, losses, reports = self.settings, list[Tensor](), list[ArchReport]()
         trained: list[Selection | None] = []
         start, cpu = time.perf_counter(), time.process_time()
+        sharing().align(*self.space.weight_parameters())
         set_rate(self.optimizer, settings.schedule(self.epoch, settings.epochs) * settings.lr)
         for left in reversed(range(settings.steps_per_epoch or self.train.steps_per_pass)):
             batch = self.train.next()
@@ -135,6 +139,7 @@ class _Search:
             if due and isinstance(self.method, LearnsArchitecture):
                 before = self.method.best_gates().choices()
                 reports.append(self.method.arch_step(self.space, batch, self.valid.next()))
+                self._agree()
                 refuse_report(reports[-1], self.epoch + 1, self.settings.lr)
                 self.diagnostics.compare(before, self.method, self.space.blocks)
             gates = self._legal(self.method.weight_gates(self.step))
@@ -151,6 +156,12 @@ class _Search:
         selection = self.best_gates().choices()
         entry = epoch_entry(losses, trained, reports, self.method.alpha(), selection)
         self.history.append({**self._clock(), "steps": self.step, **entry})
+
+    def _agree(self) -> None:
+        """Machines that compute together may round differently: the selection is one's."""
+        ranks = sharing()
+        if ranks.count > 1:
+            self.method.load_state_dict(ranks.told(self.method.state_dict()))
 
     def _clock(self) -> dict[str, float]:
         return {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds}

@@ -41,6 +41,7 @@ from sif.tracking import Tracker
 from sif.training.optim import MakeOptimizer, Schedule
 from sif.utils.device import Runtime, enough_memory, never
 from sif.utils.random import generator
+from sif.utils.ranks import sharing
 
 Progress = Callable[[int, Any], None]
 _PLENTY = 3600.0
@@ -243,7 +244,8 @@ class MethodRun:
         budget: dict[str, Any] = {"steps": section.steps}
         if section.seconds is not None:
             saved = checkpointer.restore()
-            budget = saved["budget"] if saved is not None else self._measured(method)
+            measured = partial(self._measured, method)
+            budget = saved["budget"] if saved is not None else sharing().once(measured)
             budget = {**budget, "seconds": section.seconds}
         plan = planned(section, method.settings, per_epoch, budget["steps"])
         every = method.every(section)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,15 +23,17 @@ from sif.tasks.console import Console
 from sif.tasks.figures import draw_again
 from sif.tasks.job import JobRunner
 from sif.tasks.registry import task_named
+from sif.tasks.shared_stages import SharedStages
 from sif.tasks.study import Study, Task
-from sif.tracking import check_installed, open_tracker
+from sif.tracking import NullTracker, Tracker, check_installed, open_tracker
 from sif.tracking.base import closed_with_status
 from sif.utils.argument_types import checks_types
 from sif.utils.checkpoint import new_folder, write_json_atomic, write_text_atomic
-from sif.utils.device import Runtime, deterministic, make_runtime, torch_threads
+from sif.utils.device import deterministic, make_runtime, torch_threads
 from sif.utils.digest import digest
 from sif.utils.environment import environment
 from sif.utils.locks import locked
+from sif.utils.ranks import Ranks, agreed, joined
 
 STAGES = 5
 """Version of what the stages of a job keep."""
@@ -56,28 +59,42 @@ def run(
     Raises:
         SifError: Anything that is wrong with the input, before the run folder is made.
     """
-    folder = config.output_dir
-    if folder is None:
+    if config.output_dir is None:
         raise ConfigError("output_dir: expected a folder, found none")
-    with _settings_of(folder / "config.yaml" if resume else None):
+    with joined(config.device) as ranks:
+        folder = ranks.told(config.output_dir)
+        config = config.model_copy(update={"output_dir": folder})
+        task, config, study = ranks.in_turn(lambda: _prepared(config, resume, ranks))
+        agreed(ranks, "settings", _settings(config))
+        agreed(ranks, "data", study.split_hash)
+        if not resume:
+            ranks.first(lambda: _make_folder(folder, config))
+        with _context(config, folder, quiet, study, finish, ranks) as context, deterministic():
+            several = task.in_turn(config)
+            if several is not None:
+                return several(context, lambda one, begun: run(one, resume=begun, quiet=quiet))
+            return JobRunner(study, context, task.draw).run()
+
+
+def _prepared(
+    config: CommonConfig, resume: bool, ranks: Ranks
+) -> tuple[Task, CommonConfig, Study]:  # fmt: skip
+    """The task, the configuration with what the machine decides, and the study on the data."""
+    file = None if config.output_dir is None else config.output_dir / "config.yaml"
+    with _settings_of(file if resume else None):
         task, config = _checked_task(config)
         runtime = make_runtime(config.device, config.seed, config.threads)
         # A rerun or a resume elsewhere must not fall back on another machine's thread count.
         fixed = {"threads": runtime.threads, "device": str(runtime.device)}
         config = config.model_copy(update=fixed)
-        study = task.prepare(config, runtime)
+        study = task.prepare(config, replace(runtime, processes=ranks.count))
     check_installed(config.tracking)
-    if not resume:
-        _make_folder(folder, config)
-    with (
-        locked(folder, AT_WORK),
-        _context(config, folder, runtime, quiet, study, finish) as context,
-        deterministic(),
-    ):
-        several = task.in_turn(config)
-        if several is not None:
-            return several(context, lambda one, begun: run(one, resume=begun, quiet=quiet))
-        return JobRunner(study, context, task.draw).run()
+    return task, config, study
+
+
+def _settings(config: CommonConfig) -> str:
+    """A digest of everything but the folder."""
+    return digest([dump_config(config.model_copy(update={"output_dir": None}))])
 
 
 @contextlib.contextmanager
@@ -121,8 +138,37 @@ def _make_folder(folder: Path, config: CommonConfig) -> None:
 
 @contextlib.contextmanager
 def _context(
-    config: CommonConfig, folder: Path, runtime: Runtime, quiet: bool, study: Study, finish: bool
+    config: CommonConfig, folder: Path, quiet: bool, study: Study, finish: bool, ranks: Ranks
 ) -> Iterator[JobContext]:
+    """The run folder, which one process alone works in, the first of them."""
+    with contextlib.ExitStack() as stack:
+        runtime, kept = study.problem.runtime, None
+        console = Console(None, quiet=True)
+        tracker: Tracker = NullTracker()
+        if ranks.is_first:
+            stack.enter_context(locked(folder, AT_WORK))
+            kept = _begun(config, folder, study)
+            hashes = {"data_hash": study.data_hash, "split_hash": study.split_hash}
+            write_json_atomic(folder / "environment.json", environment(runtime) | hashes)
+            console = Console(folder / "log.txt", quiet)
+            stack.enter_context(contextlib.closing(console))
+            tracker = open_tracker(folder, config.tracking, folder.name, kept.tracker_state)
+            stack.enter_context(closed_with_status(tracker))
+            kept.track(tracker)
+            # Saved at once, so that however early the job is killed it goes on in the same run.
+            settings = {"settings": _settings(config), "stages": STAGES}
+            kept.run("begin", lambda _: {**hashes, **settings})
+            if finish:  # for good: later stages build on what is left out now
+                kept.run("finish", lambda _: {})
+        stages = kept if kept and ranks.count == 1 else SharedStages(ranks, kept)
+        yield JobContext(
+            stages=stages, console=console, tracker=tracker, folder=folder, runtime=runtime,
+            finish=stages.read("finish") is not None,
+        )  # fmt: skip
+
+
+def _begun(config: CommonConfig, folder: Path, study: Study) -> StageFolder:
+    """The stages of a run folder, whose job is the same if it was begun."""
     stages = StageFolder(folder / "checkpoint", config.checkpoint_seconds)
     begun = stages.read("begin")
     if begun is not None and begun.get("stages") != STAGES:
@@ -132,23 +178,10 @@ def _context(
             f"{folder}: cannot be resumed with other data: expected split {begun['split_hash']}, "
             f"found {study.split_hash}"
         )
-    settings = digest([dump_config(config.model_copy(update={"output_dir": None}))])
+    settings = _settings(config)
     if begun is not None and begun.get("settings", settings) != settings:
         raise ConfigError(f"{folder / 'config.yaml'}: expected what the run began with")
-    hashes = {"data_hash": study.data_hash, "split_hash": study.split_hash}
-    write_json_atomic(folder / "environment.json", environment(runtime) | hashes)
-    with contextlib.closing(Console(folder / "log.txt", quiet)) as console:
-        tracker = open_tracker(folder, config.tracking, folder.name, stages.tracker_state)
-        with closed_with_status(tracker):
-            stages.track(tracker)
-            # Saved at once, so that however early the job is killed it goes on in the same run.
-            stages.run("begin", lambda _: {**hashes, "settings": settings, "stages": STAGES})
-            if finish:  # for good: later stages build on what is left out now
-                stages.run("finish", lambda _: {})
-            yield JobContext(
-                stages=stages, console=console, tracker=tracker, folder=folder, runtime=runtime,
-                finish=stages.read("finish") is not None,
-            )  # fmt: skip
+    return stages
 
 
 def evaluate(folder: Path) -> None:

@@ -18,6 +18,7 @@ from sif.problems.base import Session, State, Trained
 from sif.search.loop import SearchResult
 from sif.tasks.checkpoint import StageFolder
 from sif.tasks.console import Console
+from sif.tasks.shared_stages import SharedStages
 from sif.utils.device import Runtime
 
 
@@ -218,7 +219,7 @@ class JobContext(Session):
         finish: Whether the job ends with what is there.
     """
 
-    stages: StageFolder
+    stages: StageFolder | SharedStages
     console: Console
     folder: Path
     runtime: Runtime

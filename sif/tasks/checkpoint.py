@@ -132,12 +132,15 @@ class StageFolder(StageStore):
             self._loaded[name] = {**self._loaded[name], key: None}
             self.write(name, self._loaded[name])
 
-    def run(self, name: str, work: Callable[[LoopCheckpointer], State]) -> State:
+    def run(
+        self, name: str, work: Callable[[LoopCheckpointer], State], shared: bool = False
+    ) -> State:  # fmt: skip
         """The stage's result: from its file if it was done, else by doing it.
 
         Args:
             name: Of the stage, also its file name.
             work: Does the stage; its loop, if any, saves through the checkpointer.
+            shared: See `StageStore`.
         """
         result = self._loaded.get(name)
         if result is None:

@@ -21,16 +21,18 @@ class Console(Reporter):
     """Writes to the terminal and to log.txt.
 
     Args:
-        log: Path of the log; lines are appended.
+        log: Path of the log, to which lines are appended; None: nothing is said at all.
         quiet: Keep progress and remarks off the terminal; results still show.
 
     Attributes:
         terminal: Whether progress is seen by somebody, on a line that can be rewritten.
     """
 
-    def __init__(self, log: Path, quiet: bool = False) -> None:
+    def __init__(self, log: Path | None, quiet: bool = False) -> None:
         self.terminal = sys.stderr.isatty()
-        self._log: TextIO = log.open("a", encoding="utf-8", buffering=1)
+        self._log: TextIO | None = None
+        if log is not None:
+            self._log = log.open("a", encoding="utf-8", buffering=1)
         self._quiet = quiet
         self._shown = 0.0
         self._width = 0
@@ -46,7 +48,8 @@ class Console(Reporter):
         """Something the job was run for: goes to standard output, quiet or not."""
         self._clear()
         self._write(text)
-        print(text, flush=True)
+        if self._log is not None:
+            print(text, flush=True)
 
     def progress(self, stage: str, done: int, total: int, text: str) -> None:
         """Progress of a stage: one line that is rewritten on a terminal, rare lines elsewhere."""
@@ -71,10 +74,13 @@ class Console(Reporter):
     def close(self) -> None:
         """Closes the log."""
         self._clear()
-        with contextlib.suppress(OSError):  # a line that could not be written has been told of
-            self._log.close()
+        if self._log is not None:
+            with contextlib.suppress(OSError):  # a line that could not be written was told of
+                self._log.close()
 
     def _write(self, text: str) -> None:
+        if self._log is None:
+            return
         try:
             self._log.write(text + "\n")
         except OSError as error:

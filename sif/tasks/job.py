@@ -38,6 +38,7 @@ from sif.utils.checkpoint import write_json_atomic, write_text_atomic
 from sif.utils.device import give_back_memory, peak_memory_mb
 from sif.utils.environment import environment
 from sif.utils.random import derive_seed
+from sif.utils.ranks import sharing
 
 Merits = NDArray[np.float64]
 """Of a model by validation user, the higher the better."""
@@ -110,14 +111,15 @@ class JobRunner:
         )
         choice, baseline = self._chosen(merits, entries)
         served = None
-        if baseline is None and self._refits:
+        ours = choice is None or choice.name == self.entrants.ours
+        if ours and self._refits:
             served = self._fitted_on_all(designs, trained)
         seconds = self.context.stages.seconds()
         results = Results(
             found, designs, trained, entries, decision, seconds, self._left_out, served, choice,
             baseline, searching, None if self._source == self.entrants.ours else self._source,
         )  # fmt: skip
-        return self._finish(results)
+        return sharing().once(partial(self._finish, results))
 
     def _train_early(self) -> None:
         """Soon there is something good, whatever the plan makes of the rest."""
@@ -285,7 +287,9 @@ class JobRunner:
                 continue
             work = partial(self._search, own or start, stage, name, method)
             with self._stage(f"search {name}"):
-                state = self._unless_diverged(name, partial(self.context.stages.run, stage, work))
+                shares = (own or start).shares
+                kept = partial(self.context.stages.run, stage, work, shares)
+                state = self._unless_diverged(name, kept)
             if state is None:
                 continue
             one = Found.restored(state, summary if own is None else {})
@@ -514,7 +518,8 @@ class JobRunner:
             stage = "fit on all rows" if self.plan.of("fit on all rows") else "fit served"
             try:
                 with self._stage(stage):
-                    return choice, self.study.baseline_model(entry.name, entry.params)
+                    model = partial(self.study.baseline_model, entry.name, entry.params)
+                    return choice, sharing().first(model)
             except (ConfigError, DataError) as error:
                 self.context.console.line(f"{entry.name} cannot be served: {error}")
         return choice, None

@@ -23,6 +23,7 @@ from sif.errors import BudgetError, DivergedError, NotNumberError
 from sif.tracking import Tracker
 from sif.training.optim import MakeOptimizer, Schedule, adam, constant, set_rate, settled
 from sif.utils.device import never
+from sif.utils.ranks import sharing
 
 Metrics = dict[str, float]
 Ending = Callable[[Callable[[], dict[str, Any]]], None]
@@ -107,6 +108,7 @@ class _Training:
     def run_epoch(self, objective: Callable[[Batch], Tensor], steps: int) -> float:
         """The mean loss of the steps of an epoch, of which the settings may take fewer."""
         losses = []
+        sharing().align(*self.parameters)  # machines that compute together may round differently
         factor = self.settings.schedule(self.epoch, self.settings.epochs)
         set_rate(self.optimizer, factor * self.settings.lr)
         for _ in self.settings.steps(steps):

@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-from sif.errors import ConfigError, DivergedError
+from sif.errors import ConfigError, DivergedError, RankError, SifError
+from sif.utils.ranks import sharing
 
 MAX_THREADS = 1024  # OpenMP ends the process where it cannot start as many as it is told
 MAX_SEED = 2**32 - 1  # numpy's legacy generators, which some libraries still use, take no more
@@ -41,6 +42,7 @@ class Runtime:
         seed: Root of every random stream.
         out_of_time: True once loops are to end; by default never.
         steps: Steps that a training takes in an epoch, out of those of a pass; by default all.
+        processes: That work on the job together (`sif.utils.ranks`).
     """
 
     device: torch.device
@@ -49,6 +51,7 @@ class Runtime:
     seed: int
     out_of_time: Callable[[], bool] = never
     steps: Callable[[int], Iterable[Any]] = range
+    processes: int = 1
 
 
 def make_runtime(
@@ -162,13 +165,18 @@ def enough_memory(device: torch.device, advice: str) -> Iterator[None]:
     try:
         yield
     except MemoryError:
-        raise ConfigError(f"{device}: out of memory; {advice}") from None
+        raise _short(f"{device}: out of memory; {advice}") from None
     except RuntimeError as error:  # what CUDA's own error is, too
         if not lacks_memory(error):
             raise
         size = re.search(r"allocate ([\d.]+ \w+)", str(error))
         amount = f" for another {size[1]}" if size else ""
-        raise ConfigError(f"{device}: out of memory{amount}; {advice}") from None
+        raise _short(f"{device}: out of memory{amount}; {advice}") from None
+
+
+def _short(told: str, kind: type[SifError] = ConfigError) -> SifError:
+    """The error of memory that there is not; with others at work it ends the job."""
+    return kind(told) if sharing().count == 1 else RankError(told)
 
 
 @contextlib.contextmanager
@@ -187,7 +195,7 @@ def fits_into_memory(what: str, advice: str) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not lacks_memory(error):
             raise
-        raise DivergedError(f"{what}: out of memory; {advice}") from None
+        raise _short(f"{what}: out of memory; {advice}", DivergedError) from None
 
 
 _FULL = ("DefaultCPUAllocator: can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED",

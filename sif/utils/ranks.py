@@ -1,8 +1,8 @@
 """The processes that work on one job together, as `torchrun` starts them.
 
-Every process runs the whole job. Most stages are work of the first one, which tells the others what
-came of it; in stages that are shared each process has some blocks of the users, and what they find
-is added up. Outside such stages a process is alone, whatever it computes.
+Every process runs the whole job, step by step with the others. What a clock, a draw or a file
+decides, the first process tells them. In shared work each has some users or items, and what they
+find is added up. All other work is the first one's, who is alone in it and tells what came of it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from sif.errors import ConfigError, LostRankError
+from sif.errors import ConfigError, LostRankError, RankError, SifError
 
 Value = TypeVar("Value")
 PATIENCE = timedelta(days=7)
@@ -90,11 +90,86 @@ class Ranks:
             dist.all_gather_object(found, value)
             return found
 
+    def align(self, *tensors: Tensor) -> None:
+        """Gives each tensor the first process's bits, in place.
+
+        Raises:
+            LostRankError: A process ended.
+        """
+        if self.count == 1:
+            return
+        with _connected(self):
+            for tensor in tensors:
+                whole = tensor.detach().contiguous()
+                dist.broadcast(whole, src=0)
+                if whole.data_ptr() != tensor.data_ptr():
+                    tensor.detach().copy_(whole)
+
+    def first(self, work: Callable[[], Value]) -> Value | None:
+        """Work of the first process alone; None on the others, where its errors are raised too.
+
+        Raises:
+            LostRankError: A process ended.
+        """
+        if self.count == 1:
+            return work()
+        value: Value | None = None
+        error: SifError | None = None
+        if self.is_first:
+            try:
+                with shared_by(ALONE):
+                    value = work()
+            except SifError as found:
+                error = found
+        told = self.told(error)
+        if told is not None:
+            raise told
+        return value
+
+    def once(self, work: Callable[[], Value]) -> Value:
+        """What work of the first process alone comes to, on all; its errors are raised by all.
+
+        Raises:
+            LostRankError: A process ended.
+        """
+        return self.told(self.first(work))  # type: ignore[return-value]
+
+    def together(self, work: Callable[[], Value]) -> Value:
+        """Work of each process on its share; an error of one is raised by all.
+
+        Raises:
+            LostRankError: A process ended.
+        """
+        if self.count == 1:
+            return work()
+        value: Value | None = None
+        error: SifError | None = None
+        try:
+            value = work()
+        except LostRankError:
+            raise
+        except SifError as found:
+            error = found
+        for one in self.gathered(error):
+            if one is not None:
+                raise one
+        return value  # type: ignore[return-value]
+
     def in_turn(self, work: Callable[[], Value]) -> Value:
-        """Work of the first process before that of the others, which find what it left behind."""
+        """Work of the first process before that of the others, which find what it left behind.
+
+        Raises:
+            LostRankError: A process ended.
+            RankError: The work fails on this process alone.
+        """
         found = [work()] if self.is_first else []
         self.told(None)
-        return found[0] if found else work()
+        if found:
+            return found[0]
+        try:
+            return work()
+        except SifError as error:
+            raise RankError(f"process {self.number} of {self.count}: {error}") from error
 
 
 ALONE = Ranks()
@@ -117,26 +192,31 @@ def shared_by(ranks: Ranks) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def joined(device: torch.device) -> Iterator[Ranks]:
+def joined(device: str) -> Iterator[Ranks]:
     """The processes that `torchrun` started, for as long as the block takes; elsewhere this one.
 
     Args:
-        device: Of the job; on GPUs sums go over NCCL, else over Gloo.
+        device: Setting of the job; on GPUs, one a process, sums go over NCCL, else over Gloo.
 
     Raises:
         ConfigError: The environment is not that of `torchrun`, or the others cannot be reached.
     """
-    size = os.environ.get("WORLD_SIZE", "1")
-    if size == "1" or "RANK" not in os.environ:
-        yield ALONE
+    alone = os.environ.get("WORLD_SIZE", "1") == "1" or "RANK" not in os.environ
+    if alone or (dist.is_available() and dist.is_initialized()):  # a job within another one
+        yield sharing()
         return
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    backend = "gloo"
+    if device != "cpu" and torch.cuda.is_available():
+        backend = "cpu:gloo,cuda:nccl"
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     try:
         dist.init_process_group(backend, timeout=PATIENCE)
     except (ValueError, *_LOST) as error:
         raise ConfigError(f"torchrun: the processes of the job did not meet: {error}") from error
     try:
-        yield Ranks(dist.get_rank(), dist.get_world_size())
+        ranks = Ranks(dist.get_rank(), dist.get_world_size())
+        with shared_by(ranks):
+            yield ranks
     finally:
         dist.destroy_process_group()
 
@@ -156,12 +236,9 @@ def agreed(ranks: Ranks, what: str, value: str) -> None:
         )
 
 
-def summed(parts: Iterable[Any]) -> Any:
-    """The sum of what processes gathered, in their order."""
-    first, *others = parts
-    for one in others:
-        first = first + one
-    return first
+def is_silent(error: Exception) -> bool:
+    """Whether an error on this process is one that the first one tells, too."""
+    return os.environ.get("RANK", "0") != "0" and not isinstance(error, RankError)
 
 
 @contextlib.contextmanager
@@ -171,5 +248,6 @@ def _connected(ranks: Ranks) -> Iterator[None]:
         yield
     except _LOST as error:
         raise LostRankError(
-            f"torchrun: process {ranks.number} of {ranks.count} lost the others: one of them ended"
+            f"torchrun: process {ranks.number} of {ranks.count} lost another one, which ended; the "
+            "job can be resumed"
         ) from error

@@ -1,7 +1,8 @@
 """The clicks of users on items, and what closed forms share: degrees, products, spectra.
 
 A fit scales rows by a power of the users' degrees and columns by one of the items': many candidates
-have the same powers, so what follows from them is computed once.
+have the same powers, so what follows from them is computed once. Where several processes share the
+work, each computes some rows or columns of a result, with the bits that one alone would find.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from sif.spaces.linear.inputs import MAX_SIDE, MOST_SCALES
+from sif.utils.ranks import sharing
 
 Numbers = NDArray[np.float32]
 Value = TypeVar("Value")
@@ -83,17 +85,22 @@ class Clicks:
         return self._once(("gram", user), lambda: self._products(user)).clone()
 
     def _products(self, user: float) -> torch.Tensor:
-        rows = self.scaled(user, 0.0)
-        found = np.empty((self.n_items, self.n_items), np.float32)
+        rows, ranks = self.scaled(user, 0.0), sharing()
+        make = np.empty if ranks.count == 1 else np.zeros
+        found = make((self.n_items, self.n_items), np.float32)
         by_item = sp.csr_matrix(rows.T)
-        for start in range(0, self.n_items, COLUMNS):
+        for start in ranks.own(range(0, self.n_items, COLUMNS)):
             (by_item[start : start + COLUMNS] @ rows).toarray(out=found[start : start + COLUMNS])
-        return torch.from_numpy(found)
+        result = torch.from_numpy(found)
+        ranks.add(result)
+        return result
 
     def products(self, items: NDArray[np.int64], user: float, item: float) -> sp.csr_matrix:
         """Rows of the scaled products X~' X~: CSR float32 (len(items), n_items)."""
-        rows = self.scaled(user, item)
-        return sp.csr_matrix(sp.csr_matrix(rows[:, items].T) @ rows)
+        rows, ranks = self.scaled(user, item), sharing()
+        own = np.array_split(items, ranks.count)[ranks.number]
+        found = sp.csr_matrix(sp.csr_matrix(rows[:, own].T) @ rows)
+        return found if ranks.count == 1 else sp.csr_matrix(sp.vstack(ranks.gathered(found)))
 
     def largest(self, user: float, item: float) -> float:
         """The largest eigenvalue of X~' X~, at least 1e-12."""
@@ -193,12 +200,23 @@ def _randomized(rows: sp.csr_matrix, rank: int, seed: int) -> tuple[Numbers, Num
     columns = sp.csr_matrix(rows.T)
     basis = draws.standard_normal((rows.shape[1], width)).astype(np.float32)
     for _ in range(ITERATIONS):
-        basis = _orthonormal(columns @ (rows @ basis))
-    left = rows @ basis  # (n_users, width), its own spectrum is that of all in the basis
+        basis = _orthonormal(_by_columns(lambda some: columns @ (rows @ some), basis))
+    # (n_users, width), its own spectrum is that of all in the basis.
+    left = _by_columns(lambda some: rows @ some, basis)
     squares, turn = torch.linalg.eigh(torch.from_numpy(left.T @ left).double())
     values = squares.flip(0).clamp(min=0).sqrt().numpy()[:rank]
     vectors = basis @ turn.flip(1).numpy()[:, :rank].astype(np.float32)
     return values.astype(np.float32), np.ascontiguousarray(vectors)
+
+
+def _by_columns(product: Callable[[Numbers], Numbers], columns: Numbers) -> Numbers:
+    """A sparse product with columns, each of which one of the processes at work computes."""
+    ranks = sharing()
+    if ranks.count == 1:
+        return product(columns)
+    pieces = np.array_split(np.arange(columns.shape[1]), ranks.count)
+    found = ranks.gathered(product(np.ascontiguousarray(columns[:, pieces[ranks.number]])))
+    return np.concatenate(found, axis=1)
 
 
 def _orthonormal(columns: Numbers) -> Numbers:

@@ -7,6 +7,9 @@ first, a block at a time, and is the same for all blocks. `block_sum` gives such
 gradient, for which blocks run again one by one: as in checkpointing (Chen et al., 2016), nothing of
 a block outlives it. Where scores have factors a block's part of the exact loss is that over its
 pairs and all items; elsewhere it is the part of the drawn batch that its users have.
+
+Several processes that share the work have some of the blocks each, and add up what they find. Of a
+batch that is a block itself each has some of the users.
 """
 
 from __future__ import annotations
@@ -18,11 +21,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sif.spaces.interaction.embeddings import TableRows, Tables
+from sif.spaces.interaction.embeddings import TablePart, TableRows, Tables
 from sif.spaces.interaction.encoders import BlockHistories, Encoder, Histories, encoded
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.losses import Batch, LossKind, LossSettings, Scored
 from sif.spaces.interaction.pair_blocks import PairBlocks
+from sif.utils.ranks import sharing
 
 Given = Sequence[Tensor | None]
 Summand = Callable[[int, Given], Tensor]
@@ -66,10 +70,19 @@ class _Work:
     @torch.no_grad()
     def value(self, given: Given) -> Tensor:
         """The sum alone."""
-        total = self.function(0, given)
-        for number in range(1, self.count):
-            total = total + self.function(number, given)
+        total: Tensor | None = None
+        for number in self._own:
+            part = self.function(number, given)
+            total = part if total is None else total + part
+        if total is None:
+            total = torch.zeros_like(self.function(0, given))
+        sharing().add(total)
         return total
+
+    @property
+    def _own(self) -> range:
+        """Numbers of the blocks that are this process's."""
+        return sharing().own(range(self.count))
 
     def gradients(
         self, given: Given, upstream: Tensor | None
@@ -84,7 +97,7 @@ class _Work:
         read = [k for k, one in enumerate(inputs) if one is not None and one.requires_grad]
         found: list[Tensor | None] = [None] * len(inputs)
         total: Tensor | None = None
-        for number in range(self.count):
+        for number in self._own:
             with torch.enable_grad():
                 part = self.function(number, given)
             value = part.detach()
@@ -96,8 +109,31 @@ class _Work:
             for place, change in zip(read, parts, strict=True):
                 if change is not None:
                     found[place] = _added(found[place], change, inputs[place])
+        if sharing().count > 1:
+            total = self._of_all(total, given, found, inputs)
         assert total is not None  # noqa: S101
         return total, found
+
+    def _of_all(
+        self, total: Tensor | None, given: Given, found: list[Tensor | None], inputs: Given
+    ) -> Tensor:
+        """The sum over all processes; changes the gradients to those of all."""
+        ranks = sharing()
+        if total is None:
+            with torch.no_grad():
+                total = torch.zeros_like(self.function(0, given))
+        has = torch.tensor([float(one is not None) for one in found], device=total.device)
+        ranks.add(total, has)
+        for place, count in enumerate(has.tolist()):
+            if not count:
+                continue
+            like, one = inputs[place], found[place]
+            assert like is not None  # noqa: S101
+            if one is None:
+                one = torch.zeros_like(like, memory_format=torch.contiguous_format)
+            ranks.add(one)
+            found[place] = one
+        return total
 
 
 def _added(total: Tensor | None, change: Tensor, like: Tensor | None) -> Tensor:
@@ -286,6 +322,8 @@ def network_loss(
     def within(rows: Tensor | None) -> LossSettings:
         return replace(settings, weighting=None if weighting is None else weighting.within(rows))
 
+    if batch.part is not None:
+        return _sum_of_parts(network, batch, kind, within)
     if batch.rows is not None or histories is None or histories.blocks is None:
         scored = network.interaction(batch.rows, batch.graph)
         return scored.tables, kind(scored, batch, within(batch.rows))
@@ -304,3 +342,27 @@ def network_loss(
         network.shape.encoding(1) != "id", users if design.graph else None,
     )  # fmt: skip
     return network.tables, function.sum(units, of_unit)
+
+
+def _sum_of_parts(
+    network: InteractionNetwork, batch: Batch, kind: LossKind,
+    within: Callable[[Tensor | None], LossSettings],
+) -> tuple[Tables, Tensor]:  # fmt: skip
+    """`network_loss` of a block, of whose users each of several processes has some."""
+    part, rows = batch.part, batch.rows
+    assert part is not None and rows is not None  # noqa: S101
+    share, own = batch.own(part)
+    taken = TableRows(network.tables, rows)
+    first = [*taken.embeddings[:1], *taken.biases[:1]]
+
+    def of_part(_: int, given: Given) -> Tensor:
+        if not (len(own.ids) or kind.background):
+            return own.target.new_zeros(())
+        tables, histories = TablePart(taken, given, part.users), None
+        if network.histories is not None and own.rows is not None:
+            histories = network.histories.within(own.rows, part.graph)
+        return share * kind(network.over(tables, histories), own, within(own.rows))
+
+    users = {id(one) for one in (*network.tables.embeddings[:1], *network.tables.biases[:1])}
+    leaves = [one for one in network.parameters() if id(one) not in users]
+    return taken, block_sum(of_part, sharing().count, first, leaves, once=True)

@@ -148,6 +148,25 @@ class TableRows(Tables):
         self.history_l2, self.bias_l2 = whole.history_l2, whole.bias_l2
 
 
+class TablePart(Tables):
+    """Some of the rows that were taken of the first field, and all of the others.
+
+    Args:
+        taken: The rows that were taken.
+        first: Their embeddings and, where there are some, biases.
+        users: Those of them; ids of the first field count within them.
+    """
+
+    def __init__(self, taken: TableRows, first: Sequence[Tensor | None], users: slice) -> None:
+        nn.Module.__init__(self)
+        embedding, *biases = [one[users] for one in first if one is not None]
+        self.embeddings: Any = [embedding, *taken.embeddings[1:]]
+        self.biases: Any = [*biases, *taken.biases[1:]]
+        self.histories: Any = [*taken.histories[:1], *(h[users] for h in taken.histories[1:])]
+        self.has_intercept, self.intercept = taken.has_intercept, taken.intercept
+        self.history_l2, self.bias_l2 = taken.history_l2, taken.bias_l2
+
+
 def _taken(table: Tensor, rows: Tensor) -> Tensor:
     """Rows of a table (n, d); of one that no encoding uses, with no columns, they are nothing."""
     return take_rows(table, rows) if table.shape[1] else table[rows]

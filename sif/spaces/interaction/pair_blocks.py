@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sif.spaces.interaction.pair_products import PairGraph, PairSums, starts
+from sif.utils.ranks import sharing
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,34 @@ class PairBlock:
     def rows(self) -> Tensor:
         """(b,) int64 numbers of the users, ascending."""
         return torch.arange(self.users.start, self.users.stop, device=self.target.device)
+
+
+@dataclass(frozen=True, eq=False)
+class BlockPart:
+    """The users of a block that one of several processes works on, with all of their pairs.
+
+    Attributes:
+        users: Numbers within the block.
+        pairs: Places in the block's graph.
+        graph: Their pairs; users count from the first of them.
+    """
+
+    users: slice
+    pairs: slice
+    graph: PairGraph
+
+    @classmethod
+    def of(cls, graph: PairGraph, number: int, count: int) -> BlockPart:
+        """One of so many parts of a block's graph, with nearly equal numbers of pairs."""
+        ends = torch.arange(count + 1, device=graph.rows.device) * len(graph) // count
+        bounds = torch.searchsorted(graph.row_start.long(), ends).tolist()
+        bounds[0], bounds[-1] = 0, graph.shape[0]
+        first, last = bounds[number], bounds[number + 1]
+        begin, end = graph.row_start[[first, last]].tolist()
+        rows, columns = graph.rows[begin:end] - first, graph.columns[begin:end]
+        order = torch.arange(end - begin, device=rows.device)
+        own = sorted_graph(rows.long(), columns.long(), (last - first, graph.shape[1]), order)
+        return cls(slice(first, last), slice(begin, end), own)
 
 
 def cut(counts: Tensor, pair_bytes: float, user_bytes: float, most: float) -> list[int]:
@@ -159,7 +188,7 @@ class BlockedSums:
     def __init__(self, blocks: PairBlocks, like: Tensor) -> None:
         ones = like.new_ones(max(map(len, blocks.blocks)))
         self.of_blocks = [PairSums(b.graph, like, ones[: len(b)]) for b in blocks.blocks]
-        self._users = [block.users for block in blocks.blocks]
+        self._users, self._shape = [block.users for block in blocks.blocks], blocks.shape
 
     def of(self, side: int, table: Tensor) -> Tensor:
         """Sums of a table (n_other, d) over what each user (side 0) or item (1) has: (n, d)."""
@@ -168,13 +197,17 @@ class BlockedSums:
 
     def summed(self, side: int, table: Tensor) -> Tensor:
         """`of` as numbers, without a gradient."""
-        if side == 0:
-            return torch.cat([sums.matrices[0] @ table for sums in self.of_blocks])
-        total: Tensor | None = None
-        for sums, users in zip(self.of_blocks, self._users, strict=True):
-            part = sums.matrices[1] @ table[users]
-            total = part if total is None else total.add_(part)
-        assert total is not None  # noqa: S101
+        ranks = sharing()
+        own = ranks.own(range(len(self.of_blocks)))
+        rows = self._shape[side]
+        total = table.new_zeros(rows, table.shape[1])
+        for number in own:
+            matrix, users = self.of_blocks[number].matrices[side], self._users[number]
+            if side == 0:
+                total[users] = matrix @ table
+            else:
+                total.add_(matrix @ table[users])
+        ranks.add(total)
         return total
 
 

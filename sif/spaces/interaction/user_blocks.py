@@ -22,8 +22,9 @@ from sif.spaces.interaction.batches import (
     draws_beside,
 )
 from sif.spaces.interaction.losses import Batch
-from sif.spaces.interaction.pair_blocks import sorted_graph
+from sif.spaces.interaction.pair_blocks import BlockPart, sorted_graph
 from sif.spaces.interaction.pair_products import PairGraph
+from sif.utils.ranks import sharing
 
 STEPS = 64
 """Blocks that a large part is cut into. With their number fixed, the cost of a step for the items
@@ -67,6 +68,10 @@ class BlockStream:
         self._drawing, self._sampler = drawing, drawing.sampler(part)
         self._draws = draws_beside(generator, part.ids.device)
         self._blocks = _cut(part, pairs, generator)
+        ranks, graphs = sharing(), [graph for _, graph, *_ in self._blocks]
+        self._parts: list[BlockPart] = []
+        if ranks.count > 1:
+            self._parts = [BlockPart.of(graph, ranks.number, ranks.count) for graph in graphs]
         self._order = Permutation(len(self._blocks), 1, generator)
 
     @property
@@ -76,7 +81,8 @@ class BlockStream:
 
     def next(self) -> Batch:
         """The next block."""
-        rows, graph, target, age = self._blocks[int(self._order.next())]
+        number = int(self._order.next())
+        rows, graph, target, age = self._blocks[number]
         ids = graph.ids()
         sizes = (len(rows), self._items)
         known = ids[:, 0] * self._items + ids[:, 1]  # ascending, as the graph is
@@ -92,8 +98,9 @@ class BlockStream:
         share = sizes[0] * sizes[1] / len(ids) / max(len(background), 1)
         weight = torch.full_like(background[:, 0], share, dtype=target.dtype)
         return Batch(
-            ids, target, negatives, background, weight, graph, rows=rows, age=age, shared=shared
-        )
+            ids, target, negatives, background, weight, graph, rows=rows, age=age, shared=shared,
+            part=self._parts[number] if self._parts else None,
+        )  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides the batches to come."""

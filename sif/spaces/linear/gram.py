@@ -11,6 +11,8 @@ whose second factor is one backward recurrence over a user's places. So the cost
 pairs within the longer window, not its square. Where the target holds further items as well, each
 by `ahead` times the one before, X^T Y adds for the pair of place i and a later place m the sum over
 k = i + 1..m of row k's weight, its x_k and ahead^(m - k), by a forward recurrence over m.
+
+Where several processes share the work, each adds up what some of the places give.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sif.spaces.linear.sequences import Decay, Ids, Numbers, Sequences
+from sif.utils.ranks import sharing
 
 NEGLIGIBLE = 1e-4
 """Weight at which a decay without a window is cut, relative to the latest item's."""
@@ -109,6 +112,7 @@ class Products:
         else:
             found = _targets(self.sequences, first, second, self._rows)
             self._add(block, found, self.sequences.items)
+        sharing().add(block)
         if keep:
             self._kept[first, second] = block.clone()
             if isinstance(second, Decay):
@@ -174,10 +178,11 @@ class Products:
             outside = self._inputs[rows] < 0
             at = catalog[rows[outside]], catalog[columns[outside]]
             found = found + sp.csr_matrix((values[outside], at), (n, n))
-        squares = np.zeros(n)
+        squares, ranks = np.zeros(n), sharing()
         for places, _, values in _Pairs(self.sequences, decay, decay, self._rows).earlier(0, 1):
             squares += np.bincount(catalog[places], values, n)
-        return found, squares
+        ranks.add(torch.from_numpy(squares))
+        return sum(ranks.gathered(found), sp.csr_matrix((n, n))), squares
 
 
 def _add_transposed(block: Tensor) -> None:
@@ -235,8 +240,8 @@ def reach(decay: Decay, longest: int) -> int:
 
 
 def _earlier(sequences: Sequences, lags: range, more: int) -> Iterator[tuple[int, Ids]]:
-    """Lags, and places with a later one at that lag and some more; some of the places at a time."""
-    for start in range(0, len(sequences.items), CHUNK):
+    """Lags, and own places with a later one at that lag and some more; a chunk at a time."""
+    for start in sharing().own(range(0, len(sequences.items), CHUNK)):
         left = sequences.left[start : start + CHUNK]
         for lag in lags:
             i = start + np.flatnonzero(left >= lag + more)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from sif.config import CFConfig
+from sif.config import CFConfig, CommonConfig
 from sif.data.interactions.chronological import ROLLING
 from sif.evaluation.comparison import Comparison, Outcome, Verdict
 from sif.evaluation.evaluate import MAIN_METRIC
@@ -27,6 +27,7 @@ from sif.tasks.checkpoint import LoopCheckpointer
 from sif.tasks.console import table
 from sif.tasks.job import LEAST
 from sif.utils.checkpoint import finite_document, write_json_atomic
+from sif.utils.ranks import sharing
 
 Document = Mapping[str, Any]
 """A moment's metrics.json."""
@@ -60,7 +61,12 @@ class _Moments:
         for number in range(1, config.data.moments + 1):
             work = self._work(number, sum(one["total_seconds"] for one in done))
             context.console.line(f"moment {number} of {config.data.moments}: {self._name(number)}/")
-            done.append(context.stages.run(self._name(number), work)["metrics"])
+            done.append(context.stages.run(self._name(number), work, shared=True)["metrics"])
+        return sharing().once(lambda: self._finish(done))
+
+    def _finish(self, done: list[Document]) -> RunResult:
+        """What all jobs came to."""
+        context, config = self.context, self.config
         models = summarized(done, self.metric)
         verdict = over_moments(done, self.metric)
         document = self._document(done, models, verdict)
@@ -79,16 +85,18 @@ class _Moments:
 
     def _work(self, number: int, spent: float) -> Callable[[LoopCheckpointer], State]:
         def work(_: LoopCheckpointer) -> State:
-            folder = self.context.folder / self._name(number)
-            begun = (folder / "config.yaml").is_file()
-            if begun:
-                config = load_job_config(None, file=folder / "config.yaml")
-                config = config.model_copy(update={"output_dir": folder})
-            else:
-                config = self._config(number, spent)
+            config, begun = sharing().once(lambda: self._job(number, spent))
             return {"metrics": self.run_one(config, begun).metrics}
 
         return work
+
+    def _job(self, number: int, spent: float) -> tuple[CommonConfig, bool]:
+        """The configuration of a moment's job, and whether it was begun."""
+        folder = self.context.folder / self._name(number)
+        if not (folder / "config.yaml").is_file():
+            return self._config(number, spent), False
+        config = load_job_config(None, file=folder / "config.yaml")
+        return config.model_copy(update={"output_dir": folder}), True
 
     def _config(self, number: int, spent: float) -> CFConfig:
         """Of a moment's job, with its share of what is left of the budget."""

@@ -1,0 +1,174 @@
+"""Jobs by several processes, as `torchrun` starts them: results, kills, resumes, bad input."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+JOB = (
+    "--task", "cf", "--no-tracking", "--quiet", "--set", "threads=1",
+    "data.planted.users=60", "data.planted.items=40", "data.planted.density=0.4",
+    "search.epochs=4", "search.dimension=4", "search.arch_every=2", "train.epochs=40",
+    "train.dimension=4", "train.l2=[1,4]", "baselines=[popularity,ease]", "budget=null",
+    "checkpoint_seconds=0",
+)  # fmt: skip
+CLOSED = JOB
+"""Its closed form spares the search."""
+FUNCTIONS = (*JOB, "search.stages=[encoding,operation,weighting]")
+PATIENCE = 240.0
+Alone = Callable[[Sequence[str]], dict[str, Any]]
+pytestmark = pytest.mark.slow
+
+
+def processes(count: int, *commands: Sequence[str]) -> list[subprocess.Popen[str]]:
+    """Processes of one job, each with its command; one command stands for all."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    place = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    found = []
+    for number in range(count):
+        words = [sys.executable, str(ROOT / "run.py"), *commands[number % len(commands)]]
+        own = {**os.environ, **place, "RANK": str(number), "PYTHONPATH": str(ROOT)}
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        found.append(subprocess.Popen(words, env=own, text=True, **pipes))
+    return found
+
+
+def ended(running: list[subprocess.Popen[str]]) -> tuple[list[int], list[str]]:
+    """Exit codes, and the lines on standard error of all."""
+    lines: list[str] = []
+    for one in running:
+        lines += one.communicate(timeout=PATIENCE)[1].splitlines()
+    return [one.returncode for one in running], lines
+
+
+def result(folder: Path) -> dict[str, Any]:
+    """What a job found, without its seconds."""
+    document = json.loads((folder / "metrics.json").read_text())
+    keys = ("test", "valid", "genotype", "comparison", "served")
+    return {key: document.get(key) for key in keys}
+
+
+def near(found: Any, expected: Any, place: str = "") -> None:
+    """Asserts that documents are equal but for rounding."""
+    assert type(found) is type(expected), place
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys(), place
+        for key in expected:
+            if "seconds" not in key:
+                near(found[key], expected[key], f"{place}.{key}")
+    elif isinstance(expected, list):
+        assert len(found) == len(expected), place
+        for k, (one, other) in enumerate(zip(found, expected, strict=True)):
+            near(one, other, f"{place}[{k}]")
+    elif isinstance(expected, float):
+        assert found == pytest.approx(expected, rel=1e-3, abs=1e-4), place
+    else:
+        assert found == expected, place
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Alone:
+    """What a job finds in one process."""
+
+    @functools.cache
+    def found(job: Sequence[str]) -> dict[str, Any]:
+        folder = tmp_path_factory.mktemp("alone") / "run"
+        codes, lines = ended(processes(1, [*job, "--output-dir", str(folder)]))
+        assert codes == [0], lines
+        files = sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
+        return {**result(folder), "files": files}
+
+    return found
+
+
+@pytest.mark.parametrize(("job", "count"), [(CLOSED, 3), (FUNCTIONS, 2)])
+def test_torchrun_runs_the_job_of_one_process(
+    job: Sequence[str], count: int, alone: Alone, tmp_path: Path
+) -> None:
+    """By `torchrun` itself; as many lines as one process prints, and the same files."""
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    command += [str(count), str(ROOT / "run.py"), *job, "--output-dir", str(folder)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=PATIENCE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("verdict:") == 1
+    files = sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
+    near({**result(folder), "files": files}, alone(job))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs signals of Linux")
+@pytest.mark.parametrize("after", ["fixed*.safetensors", "search*.safetensors"])
+def test_a_killed_process_ends_all_and_any_number_resumes(
+    after: str, alone: Alone, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    running = processes(2, [*FUNCTIONS, "--output-dir", str(folder)])
+    until(lambda: any((folder / "checkpoint").glob(after)) or running[0].poll() is not None)
+    assert running[0].poll() is None, running[0].communicate()[1]
+    running[1].send_signal(signal.SIGKILL)
+    codes, lines = ended(running)
+    assert codes == [2, -signal.SIGKILL]
+    assert lines == [
+        "error: torchrun: process 0 of 2 lost another one, which ended; the job can be resumed"
+    ]
+    assert not (folder / "metrics.json").exists()
+    count = 3 if after.startswith("fixed") else 1
+    codes, lines = ended(processes(count, ["--quiet", "--resume", str(folder)]))
+    assert codes == [0] * count, lines
+    near(result(folder), {k: v for k, v in alone(FUNCTIONS).items() if k != "files"})
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        (["--seed", "1"], "error: torchrun: settings: expected the same in all processes, found "),
+        (["--dataset", "nowhere.csv"], "error: process 1 of 2: "),
+    ],
+)
+def test_processes_with_other_input_are_refused_in_a_line(
+    changed: list[str], told: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    same = [*JOB, "--output-dir", str(folder)]
+    other = [*JOB[:2], *changed, *JOB[2:], "--output-dir", str(folder)]
+    codes, lines = ended(processes(2, same, other))
+    assert codes == [2, 2]
+    own = [line for line in lines if "lost another one" not in line]
+    assert len(own) == 1
+    assert own[0].startswith(told)
+    assert not folder.exists()
+
+
+def test_what_all_find_is_told_once(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    codes, lines = ended(
+        processes(2, [*JOB, "--output-dir", str(folder), "--dataset", "nowhere.csv"])
+    )
+    assert codes == [2, 2]
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    assert "nowhere.csv" in lines[0]
+    assert not folder.exists()
