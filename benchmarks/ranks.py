@@ -76,6 +76,8 @@ def passes(ranks: Ranks, problem: InteractionProblem, design: Genotype, count: i
             loss = objective(stream.next())
             loss.backward()
             optimizer.step()
+        if loop.apart is not None:
+            loop.apart.gather()
         return float(loss.detach())
 
     steps()
@@ -107,6 +109,7 @@ def measured(ranks: Ranks, values: argparse.Namespace) -> dict[str, tuple[float,
     clicks.forget()
     *product, net = passes(ranks, problem, fixed_multiply(problem), values.passes)
     found["product"] = tuple(product)
+    problem.validate(net)  # compiles
     found["ranking"] = timed(ranks, lambda: problem.validate(net)["ndcg@10"])
     *histories, _ = passes(ranks, problem, HISTORIES, values.passes)
     found["histories"] = tuple(histories)

@@ -47,7 +47,7 @@ from sif.spaces.interaction.design import (
     SEARCHED_LOSSES,
     SIMILARITY_BLOCK,
 )
-from sif.spaces.interaction.embeddings import TableShape
+from sif.spaces.interaction.embeddings import Tables, TableShape
 from sif.spaces.interaction.encoders import Histories
 from sif.spaces.interaction.function import Design, Interaction, InteractionNetwork
 from sif.spaces.interaction.losses import (
@@ -62,10 +62,12 @@ from sif.spaces.interaction.space_kind import InteractionSpace, NamedLoss, Space
 from sif.spaces.interaction.sparse_rows import RowAdam
 from sif.spaces.interaction.user_blocks import BlockStream
 from sif.tracking import Tracker
+from sif.training.apart import RowsApart
 from sif.training.loop import Ending, Metrics, TrainSettings, train, train_again, unheard
 from sif.training.optim import ADAM_BETAS, adam, constant
 from sif.utils.device import Runtime
 from sif.utils.random import derive_seed, generator, numpy_generator
+from sif.utils.ranks import sharing
 
 POWER = {"plain": 0.0, "sqrt": 0.5, "linear": 1.0}
 CLOSED_STAGE, ORDER_STAGE = OWN_STAGES
@@ -259,7 +261,8 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         if batch.rows is None:
             return strengths
         first, *others = strengths
-        return (first[batch.rows] * (len(self._train.ids) / len(batch.ids)), *others)
+        pairs = max(len(batch.ids), 1) / (batch.share or 1.0)
+        return (first[batch.rows] * (len(self._train.ids) / pairs), *others)
 
     @property
     def encodes(self) -> bool:
@@ -524,6 +527,8 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         loop = self.loop_settings(
             make_optimizer=partial(RowAdam, betas=ADAM_BETAS) if blocks else adam
         )
+        if blocks is not None and blocks.owned is not None:
+            loop = replace(loop, apart=RowsApart(net.tables.of_users(), blocks.owned))
         size = self.config.train.batch_size
         how: dict[str, Any] = {"loss": loss, "encodes": encodes, "factors": built.factorizes}
         stream = blocks or self.stream("train", size, "train", **how)
@@ -541,7 +546,9 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
             tables, data = network_loss(net, batch, loss.kind, settings)
             if design.unit:  # there is no length to penalize
                 return data
-            return data + tables.squared_norm(self.share(strengths, batch))
+            shares = self.share(strengths, batch)
+            norm = tables.squared_norm(shares)
+            return data + (norm if batch.share is None else norm + _of_others(tables, shares))
 
         return objective
 
@@ -625,3 +632,12 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
     def validate(self, net: InteractionNetwork) -> Metrics:
         """Metrics of a network on the validation part."""
         return self._metrics(self.scorer(net), self._judged[1])
+
+
+def _of_others(tables: Tables, strengths: tuple[Tensor, ...]) -> Tensor:
+    """The norm of the rows that other processes train: a number, whose gradient is theirs."""
+    with torch.no_grad():
+        mine = tables.norm_of_users(strengths)
+        total = mine.clone()
+        sharing().add(total)
+        return total - mine

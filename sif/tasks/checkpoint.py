@@ -41,9 +41,14 @@ class LoopCheckpointer:
         """The loop's last saved state, or None."""
         return self._stages.read(f"{self._name}.partial")
 
+    @property
+    def is_due(self) -> bool:
+        """Whether the last time is long enough ago."""
+        return time.monotonic() - self._saved >= self._seconds
+
     def offer(self, state: Callable[[], State]) -> None:
         """Saves if the last time is long enough ago."""
-        if time.monotonic() - self._saved >= self._seconds:
+        if self.is_due:
             self._stages.write(f"{self._name}.partial", state())
             self._saved = time.monotonic()
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sif.core.stream import Checkpointer
 from sif.errors import LostRankError, RankError, SifError
 from sif.problems.base import StageStore
-from sif.tasks.checkpoint import StageFolder, State
+from sif.tasks.checkpoint import LoopCheckpointer, StageFolder, State
 from sif.utils.ranks import ALONE, Ranks, shared_by, sharing
 
 
@@ -73,7 +72,7 @@ class SharedStages(StageStore):
         kept = self._kept
         outcome: State | SifError | None = None
 
-        def done(checkpointer: Checkpointer) -> State:
+        def done(checkpointer: LoopCheckpointer) -> State:
             return work(_TellingCheckpointer(self._ranks if shared else ALONE, checkpointer))
 
         with shared_by(self._ranks if shared else ALONE):
@@ -96,7 +95,7 @@ class SharedStages(StageStore):
 class _TellingCheckpointer:
     """Keeps the state of a loop that several processes run: the first one's, told to all."""
 
-    def __init__(self, ranks: Ranks, kept: Checkpointer | None) -> None:
+    def __init__(self, ranks: Ranks, kept: LoopCheckpointer | None) -> None:
         self._ranks, self._kept = ranks, kept
 
     def restore(self) -> State | None:
@@ -104,6 +103,8 @@ class _TellingCheckpointer:
         return self._ranks.told(None if self._kept is None else self._kept.restore())
 
     def offer(self, state: Callable[[], State]) -> None:
-        """Saves if the last time is long enough ago."""
-        if self._kept is not None:
-            self._kept.offer(state)
+        """Saves if the last time is long enough ago; all processes make the state."""
+        if self._ranks.told(self._kept is not None and self._kept.is_due):
+            found = state()
+            if self._kept is not None:
+                self._kept.offer(lambda: found)

@@ -21,6 +21,7 @@ from sif.core.space import Batch
 from sif.core.stream import Checkpointer, Stream
 from sif.errors import BudgetError, DivergedError, NotNumberError
 from sif.tracking import Tracker
+from sif.training.apart import RowsApart
 from sif.training.optim import MakeOptimizer, Schedule, adam, constant, set_rate, settled
 from sif.utils.device import never
 from sif.utils.ranks import sharing
@@ -50,6 +51,7 @@ class TrainSettings:
         max_norm: Bound on the gradient's norm; None: none.
         out_of_time: Asked after every epoch; once it says so, that epoch was the last.
         steps: Steps of an epoch, out of those of a pass; a pilot takes few of them.
+        apart: Tables of whose rows each of several processes trains some; None: there are none.
     """
 
     epochs: int
@@ -63,6 +65,7 @@ class TrainSettings:
     max_norm: float | None = None
     out_of_time: Callable[[], bool] = never
     steps: Callable[[int], Iterable[Any]] = range
+    apart: RowsApart | None = None
 
     def settling(self, after: int, epochs: int) -> TrainSettings:
         """The same for other epochs, after some of which the step size falls to nothing."""
@@ -107,8 +110,9 @@ class _Training:
 
     def run_epoch(self, objective: Callable[[Batch], Tensor], steps: int) -> float:
         """The mean loss of the steps of an epoch, of which the settings may take fewer."""
-        losses = []
-        sharing().align(*self.parameters)  # machines that compute together may round differently
+        losses, apart = [], self.settings.apart
+        # Machines that compute together may round differently.
+        sharing().align(*(self.parameters if apart is None else apart.shared(self.parameters)))
         factor = self.settings.schedule(self.epoch, self.settings.epochs)
         set_rate(self.optimizer, factor * self.settings.lr)
         for _ in self.settings.steps(steps):
@@ -122,6 +126,11 @@ class _Training:
         self.epoch += 1
         self.stopped = self.epoch < self.settings.epochs and self.settings.out_of_time()
         return float(torch.stack(losses).mean())
+
+    def gather(self) -> None:
+        """Makes the weights those of all processes."""
+        if self.settings.apart is not None:
+            self.settings.apart.gather()
 
     def judge(self, valid: Metrics) -> None:
         metric, sign = self.settings.metric, 1 if self.settings.higher_is_better else -1
@@ -138,6 +147,8 @@ class _Training:
         return over or self.stopped
 
     def state(self) -> dict[str, Any]:
+        if self.settings.apart is not None:
+            self.settings.apart.gather(self.optimizer)
         return {
             "network": self.network.state_dict(),
             "best": self.best,
@@ -202,6 +213,8 @@ def train(
             raise _diverged(run, "loss", loss)
         last = run.epoch == settings.epochs or run.stopped
         due = last or run.epoch % settings.evaluate_every == 0
+        if due:
+            run.gather()
         try:
             metrics = evaluate() if due else {}
         except NotNumberError:
@@ -270,6 +283,7 @@ def train_again(
         tracker.log({"seconds": run.seconds, "loss": loss}, run.epoch)
         on_epoch(run.epoch, loss)
         checkpointer.offer(run.state)
+    run.gather()
     network.zero_grad(set_to_none=True)  # which would stay as long as the network
     return run.seconds
 

@@ -90,6 +90,8 @@ def losses(ranks: Ranks, name: str) -> tuple[list[float], dict[str, Any]]:
         loss.backward()
         optimizer.step()
         values.append(float(loss.detach()))
+    if loop.apart is not None:
+        loop.apart.gather(optimizer)
     return values, {key: value.numpy() for key, value in net.state_dict().items()}
 
 

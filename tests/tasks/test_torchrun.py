@@ -26,7 +26,7 @@ JOB = (
 )  # fmt: skip
 CLOSED = JOB
 """Its closed form spares the search."""
-FUNCTIONS = (*JOB, "search.stages=[encoding,operation,weighting]")
+FUNCTIONS = (*JOB, "search.stages=[encoding,operation,weighting]", "train.block_pairs=200")
 PATIENCE = 240.0
 Alone = Callable[[Sequence[str]], dict[str, Any]]
 pytestmark = pytest.mark.slow

@@ -57,6 +57,11 @@ class Drawing:
     sampling: Sampling = "uniform"
     power: float = FLATTENING
 
+    @property
+    def draws(self) -> bool:
+        """Whether anything is drawn."""
+        return bool(self.negatives or self.background or self.shared)
+
     def sampler(self, part: PartTensors) -> NegativeSampler:
         """The sampler of items, which counts the pairs of a part."""
         counts = torch.bincount(part.ids[:, 1], minlength=part.sizes[1]).to(part.target)

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sif.spaces.interaction.embeddings import TablePart, TableRows, Tables
+from sif.spaces.interaction.embeddings import GivenRows, TableRows, Tables
 from sif.spaces.interaction.encoders import BlockHistories, Encoder, Histories, encoded
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.losses import Batch, LossKind, LossSettings, Scored
@@ -34,8 +34,9 @@ Summand = Callable[[int, Given], Tensor]
 
 
 def block_sum(
-    function: Summand, count: int, given: Given, leaves: Iterable[Tensor], once: bool = False
-) -> Tensor:
+    function: Summand, count: int, given: Given, leaves: Iterable[Tensor], once: bool = False,
+    apart: bool = False,
+) -> Tensor:  # fmt: skip
     """The sum over blocks of a function, differentiable in the memory of one block.
 
     Args:
@@ -46,12 +47,13 @@ def block_sum(
             rows may be sparse.
         once: Whether gradients are taken with the sum, which has to be a scalar. Otherwise
             the function runs again when they are asked for.
+        apart: Whether every process has something else given, whose gradient is its own.
 
     Returns:
         The sum. Its gradient is exact.
     """
     wanted = [leaf for leaf in dict.fromkeys(leaves) if leaf.requires_grad]
-    work = _Work(function, count, wanted, once)
+    work = _Work(function, count, wanted, once, apart)
     if not torch.is_grad_enabled():
         return work.value(given)
     result: Tensor = _BlockSum.apply(work, len(given), *given, *wanted)
@@ -66,6 +68,7 @@ class _Work:
     count: int
     leaves: Sequence[Tensor]
     once: bool
+    apart: bool
 
     @torch.no_grad()
     def value(self, given: Given) -> Tensor:
@@ -125,7 +128,7 @@ class _Work:
         has = torch.tensor([float(one is not None) for one in found], device=total.device)
         ranks.add(total, has)
         for place, count in enumerate(has.tolist()):
-            if not count:
+            if not count or (self.apart and place < len(given)):
                 continue
             like, one = inputs[place], found[place]
             assert like is not None  # noqa: S101
@@ -322,8 +325,8 @@ def network_loss(
     def within(rows: Tensor | None) -> LossSettings:
         return replace(settings, weighting=None if weighting is None else weighting.within(rows))
 
-    if batch.part is not None:
-        return _sum_of_parts(network, batch, kind, within)
+    if batch.share is not None:
+        return _sum_of_shares(network, batch, kind, within(batch.rows))
     if batch.rows is not None or histories is None or histories.blocks is None:
         scored = network.interaction(batch.rows, batch.graph)
         return scored.tables, kind(scored, batch, within(batch.rows))
@@ -344,25 +347,22 @@ def network_loss(
     return network.tables, function.sum(units, of_unit)
 
 
-def _sum_of_parts(
-    network: InteractionNetwork, batch: Batch, kind: LossKind,
-    within: Callable[[Tensor | None], LossSettings],
-) -> tuple[Tables, Tensor]:  # fmt: skip
+def _sum_of_shares(
+    network: InteractionNetwork, batch: Batch, kind: LossKind, settings: LossSettings
+) -> tuple[Tables, Tensor]:
     """`network_loss` of a block, of whose users each of several processes has some."""
-    part, rows = batch.part, batch.rows
-    assert part is not None and rows is not None  # noqa: S101
-    share, own = batch.own(part)
-    taken = TableRows(network.tables, rows)
-    first = [*taken.embeddings[:1], *taken.biases[:1]]
+    rows, share = batch.rows, batch.share
+    assert rows is not None and share is not None  # noqa: S101
+    taken, histories = TableRows(network.tables, rows), None
+    if network.histories is not None and batch.graph is not None:
+        histories = network.histories.within(rows, batch.graph)
 
-    def of_part(_: int, given: Given) -> Tensor:
-        if not (len(own.ids) or kind.background):
-            return own.target.new_zeros(())
-        tables, histories = TablePart(taken, given, part.users), None
-        if network.histories is not None and own.rows is not None:
-            histories = network.histories.within(own.rows, part.graph)
-        return share * kind(network.over(tables, histories), own, within(own.rows))
+    def of_share(_: int, given: Given) -> Tensor:
+        if not (len(batch.ids) or kind.background):
+            return batch.target.new_zeros(())
+        return share * kind(network.over(GivenRows(taken, given), histories), batch, settings)
 
-    users = {id(one) for one in (*network.tables.embeddings[:1], *network.tables.biases[:1])}
+    users = {id(one) for one in network.tables.of_users()}
     leaves = [one for one in network.parameters() if id(one) not in users]
-    return taken, block_sum(of_part, sharing().count, first, leaves, once=True)
+    first = [*taken.embeddings[:1], *taken.biases[:1]]
+    return taken, block_sum(of_share, sharing().count, first, leaves, once=True, apart=True)

@@ -97,6 +97,10 @@ class Tables(nn.Module):
         self.has_intercept = shape.intercept
         self.intercept = nn.Parameter(torch.zeros(()), requires_grad=shape.intercept)
 
+    def of_users(self) -> list[Tensor]:
+        """The tables with a row for each of the first field's."""
+        return [*self.embeddings[:1], *self.biases[:1], *self.histories[1:]]
+
     def offset(self, ids: Tensor) -> Tensor:
         """Constant and biases, c + b_u + b_v, at ids (n, k): (n,); the scalar c without biases."""
         total = self.intercept
@@ -113,17 +117,28 @@ class Tables(nn.Module):
             strengths: (n_f,) per field; y are the rows that the other field's history sums over.
             encodings: Of each field: a table that its encoding does not use is left out; None: all.
         """
-        parts = []
+        return torch.stack([*self._norms(strengths, encodings).values()]).sum()
+
+    def norm_of_users(self, strengths: Sequence[Tensor]) -> Tensor:
+        """The part of `squared_norm` that the first field's rows have."""
+        norms = self._norms(strengths, None)
+        return torch.stack([norms[name, f] for name, f in norms if f == 0]).sum()
+
+    def _norms(
+        self, strengths: Sequence[Tensor], encodings: Sequence[str] | None
+    ) -> dict[tuple[str, int], Tensor]:
+        """The parts of `squared_norm`, by table and the field whose rows it has."""
+        found: dict[tuple[str, int], Tensor] = {}
         for f, embedding in enumerate(self.embeddings):
             if encodings is None or encodings[f] != "history":
-                parts.append(strengths[f] @ (embedding * embedding).sum(dim=1))
+                found["embedding", f] = strengths[f] @ (embedding * embedding).sum(dim=1)
         for f, bias in enumerate(self.biases):
-            parts.append(self.bias_l2 * (strengths[f] @ (bias * bias)))
+            found["bias", f] = self.bias_l2 * (strengths[f] @ (bias * bias))
         for f, history in enumerate(self.histories):
             if encodings is None or encodings[f] != "id":
                 squares = (history * history).sum(dim=1)
-                parts.append(self.history_l2 * (strengths[1 - f] @ squares))
-        return torch.stack(parts).sum()
+                found["history", 1 - f] = self.history_l2 * (strengths[1 - f] @ squares)
+        return found
 
 
 class TableRows(Tables):
@@ -148,21 +163,20 @@ class TableRows(Tables):
         self.history_l2, self.bias_l2 = whole.history_l2, whole.bias_l2
 
 
-class TablePart(Tables):
-    """Some of the rows that were taken of the first field, and all of the others.
+class GivenRows(Tables):
+    """Rows of the first field that were taken, in the form that a sum over blocks gives them.
 
     Args:
-        taken: The rows that were taken.
+        taken: The same rows; they have all other tables.
         first: Their embeddings and, where there are some, biases.
-        users: Those of them; ids of the first field count within them.
     """
 
-    def __init__(self, taken: TableRows, first: Sequence[Tensor | None], users: slice) -> None:
+    def __init__(self, taken: TableRows, first: Sequence[Tensor | None]) -> None:
         nn.Module.__init__(self)
-        embedding, *biases = [one[users] for one in first if one is not None]
+        embedding, *biases = first
         self.embeddings: Any = [embedding, *taken.embeddings[1:]]
         self.biases: Any = [*biases, *taken.biases[1:]]
-        self.histories: Any = [*taken.histories[:1], *(h[users] for h in taken.histories[1:])]
+        self.histories = taken.histories
         self.has_intercept, self.intercept = taken.has_intercept, taken.intercept
         self.history_l2, self.bias_l2 = taken.history_l2, taken.bias_l2
 

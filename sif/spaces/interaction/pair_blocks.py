@@ -63,6 +63,10 @@ class BlockPart:
     pairs: slice
     graph: PairGraph
 
+    def share(self, graph: PairGraph) -> float:
+        """Share of the pairs of a block's graph; of a part without any that of one, for sums."""
+        return max(len(self.graph), 1) / len(graph)
+
     @classmethod
     def of(cls, graph: PairGraph, number: int, count: int) -> BlockPart:
         """One of so many parts of a block's graph, with nearly equal numbers of pairs."""

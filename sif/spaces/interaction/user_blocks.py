@@ -54,11 +54,17 @@ class BlockStream:
 
     In a batch the first field's ids count within the block; `Batch.rows` are its users.
 
+    Where several processes share the work, each has the same users of every block, and its batches
+    are these users' part of the block.
+
     Args:
         part: The observed rows.
         pairs: Observed rows per block, about; a user's rows stay together.
         drawing: Numbers of negatives and background pairs to draw.
         generator: On the CPU; groups the users, orders the blocks and seeds the draws.
+
+    Attributes:
+        owned: (n_users,) bool, the users of this process; None: it has all.
     """
 
     def __init__(
@@ -70,8 +76,12 @@ class BlockStream:
         self._blocks = _cut(part, pairs, generator)
         ranks, graphs = sharing(), [graph for _, graph, *_ in self._blocks]
         self._parts: list[BlockPart] = []
+        self.owned: Tensor | None = None
         if ranks.count > 1:
             self._parts = [BlockPart.of(graph, ranks.number, ranks.count) for graph in graphs]
+            self.owned = torch.zeros(part.sizes[0], dtype=torch.bool, device=part.ids.device)
+            for (rows, *_), own in zip(self._blocks, self._parts, strict=True):
+                self.owned[rows[own.users]] = True
         self._order = Permutation(len(self._blocks), 1, generator)
 
     @property
@@ -82,7 +92,27 @@ class BlockStream:
     def next(self) -> Batch:
         """The next block."""
         number = int(self._order.next())
-        rows, graph, target, age = self._blocks[number]
+        if not self._parts:
+            return self._batch(*self._blocks[number])
+        part = self._parts[number]
+        if not self._drawing.draws:
+            return self._own(part, *self._blocks[number])
+        return self._batch(*self._blocks[number]).own(part)
+
+    def _own(
+        self, part: BlockPart, rows: Tensor, graph: PairGraph, target: Tensor, age: Tensor | None
+    ) -> Batch:
+        """The part of a block that nothing is drawn for."""
+        ids, pairs = part.graph.ids(), part.pairs
+        return Batch(
+            ids, target[pairs], ids[:, :0], ids[:0], target[:0], part.graph, rows=rows[part.users],
+            age=None if age is None else age[pairs], share=part.share(graph),
+        )  # fmt: skip
+
+    def _batch(
+        self, rows: Tensor, graph: PairGraph, target: Tensor, age: Tensor | None
+    ) -> Batch:  # fmt: skip
+        """A block with what is drawn for it."""
         ids = graph.ids()
         sizes = (len(rows), self._items)
         known = ids[:, 0] * self._items + ids[:, 1]  # ascending, as the graph is
@@ -98,9 +128,8 @@ class BlockStream:
         share = sizes[0] * sizes[1] / len(ids) / max(len(background), 1)
         weight = torch.full_like(background[:, 0], share, dtype=target.dtype)
         return Batch(
-            ids, target, negatives, background, weight, graph, rows=rows, age=age, shared=shared,
-            part=self._parts[number] if self._parts else None,
-        )  # fmt: skip
+            ids, target, negatives, background, weight, graph, rows=rows, age=age, shared=shared
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides the batches to come."""

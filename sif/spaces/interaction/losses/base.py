@@ -78,7 +78,8 @@ class Batch:
             then users with all of their pairs.
         blocks: In place of `graph`: the pairs of the train part in blocks of users, over which the
             exact loss is summed (`sif.spaces.interaction.block_loss`). No loss reads it.
-        part: Of a block: the users whose part of the loss this process finds; None: all.
+        share: Of a block: the part of its observed rows that these are, the rest of which other
+            processes have; None: they are all.
     """
 
     ids: Tensor
@@ -95,7 +96,7 @@ class Batch:
     graph_age: Tensor | None = None
     shared: Drawn | None = None
     blocks: PairBlocks | None = None
-    part: BlockPart | None = None
+    share: float | None = None
 
     def age_on_graph(self) -> Tensor | None:
         """Ages (n,) of the graph's pairs, in its order."""
@@ -133,19 +134,17 @@ class Batch:
             background_weight=self.background_weight[background] / share,
             age=None if self.age is None else self.age[rows],
             rows=torch.arange(users.start, users.stop, device=self.ids.device),
-            graph=None, graph_target=None, graph_age=None, blocks=None, part=None,
+            graph=None, graph_target=None, graph_age=None, blocks=None,
         )  # fmt: skip
 
-    def own(self, part: BlockPart) -> tuple[float, Batch]:
-        """What a block has of the users of a part, and their share of the observed rows."""
+    def own(self, part: BlockPart) -> Batch:
+        """What a block has of the users of a part."""
+        assert self.graph is not None and self.rows is not None  # noqa: S101
         pairs = torch.arange(part.pairs.start, part.pairs.stop, device=self.ids.device)
-        user = self.background[:, 0]
+        user, share = self.background[:, 0], part.share(self.graph)
         background = torch.nonzero((user >= part.users.start) & (user < part.users.stop))[:, 0]
-        share = max(len(pairs), 1) / len(self.ids)
         batch = self.of_users(part.users, pairs, background, share)
-        assert self.rows is not None  # noqa: S101
-        graph = None if self.graph is None else part.graph
-        return share, replace(batch, rows=self.rows[part.users], graph=graph)
+        return replace(batch, rows=self.rows[part.users], graph=part.graph, share=share)
 
     def with_negatives(self) -> Tensor:
         """(b * m, k): each observed row with its drawn items in the recommended item's place."""
