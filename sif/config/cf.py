@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -32,6 +33,12 @@ def _unescaped(value: Any) -> Any:
     return "\t" if value in ("\\t", "tab") else value
 
 
+def _dated(value: Any) -> Any:
+    """Turns a date, which is what YAML makes of 2014-07-23, into its text."""
+    return value.isoformat() if isinstance(value, date) else value
+
+
+Moment = Annotated[str | int | float, BeforeValidator(_dated)]
 ContextNames = Annotated[
     tuple[str, ...], Field(strict=False, max_length=9), BeforeValidator(one_or_many)
 ]
@@ -90,6 +97,14 @@ class DataConfig(Section):
     min_rating: float | None = Field(None, description="ratings below this are dropped")
     min_user: Count = Field(1, description="fewest interactions per user")
     min_item: Count = Field(1, description="fewest interactions per item")
+    since: Moment | None = Field(
+        None, description="interactions before this time are dropped, though users have these "
+        "items all the same; seconds since 1970 or an ISO date"
+    )  # fmt: skip
+    until: Moment | None = Field(
+        None, description="interactions at this time or later are dropped as if they had not "
+        "happened yet"
+    )  # fmt: skip
     duplicates: Literal["last", "first", "mean", "error"] = Field(
         "last", description="rule for repeated pairs"
     )

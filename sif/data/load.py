@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sif.data.databases.opened import query_source
-from sif.data.interactions.load import Dataset
+from sif.data.interactions.load import Dataset, filters_of
 from sif.data.interactions.load import load_dataset as load_in_memory
 from sif.data.interactions.readers import Columns
 from sif.data.recipe import list_datasets
@@ -62,7 +62,8 @@ def load_dataset(
     if answer is not None and not answer.tells_changes:
         place = replace(place, is_kept=False)
     source = answer or open_source(Path(name), columns)
-    names = ("min_rating", "min_user", "min_item", "duplicates")
-    rules = Rules(**{name: settings[name] for name in names if name in settings})
+    names = ("min_rating", "min_user", "min_item", "since", "until")
+    filters = filters_of(**{name: settings[name] for name in names if name in settings})
+    rules = Rules(filters, settings.get("duplicates", "last"))
     label = label_of(name)
     return load_streamed(source, label, columns, rules, settings.get("order"), place)

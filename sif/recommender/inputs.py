@@ -17,16 +17,15 @@ from sif.data.interactions import (
     Columns,
     Interactions,
     concatenate,
-    filter_interactions,
     held_out,
     held_out_last,
-    merge_duplicates,
     read_arrow,
     read_frame,
     read_matrix,
 )
-from sif.data.interactions.clean import check_usable
+from sif.data.interactions.clean import check_usable, cleaned
 from sif.data.interactions.interactions import ordered, row_keys
+from sif.data.interactions.load import filters_of
 from sif.data.load import load_dataset
 from sif.data.streamed.load import Place
 from sif.errors import ConfigError, DataError
@@ -167,5 +166,5 @@ def _joined(known: Interactions, judged: Interactions) -> tuple[Interactions, ND
 def _cleaned(
     data: Interactions, config: DataConfig, min_user: int, min_item: int, keep_ids: bool = False
 ) -> Interactions:
-    merged, _ = merge_duplicates(data, config.duplicates)
-    return filter_interactions(merged, config.min_rating, min_user, min_item, keep_ids)[0]
+    filters = filters_of(config.min_rating, min_user, min_item, config.since, config.until)
+    return cleaned(data, filters, config.duplicates, keep_ids)[0]

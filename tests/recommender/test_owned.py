@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from sif.adapters.questions import Answering
-from sif.data.interactions import concatenate, filter_interactions, read_frame, read_matrix
+from sif.data.interactions import Filters, concatenate, filter_interactions, read_frame, read_matrix
 from sif.errors import CheckpointError, ConfigError, DataError, UnknownIdError
 from sif.recommender.model import FILE, KIND, ServedModel
 from sif.recommender.recommender import Recommender
@@ -309,7 +309,7 @@ def test_filters_remember_what_they_drop() -> None:
         "user": ["a", "a", "b", "b", "c"], "item": ["x", "y", "x", "z", "x"],
         "rating": [5, 1, 5, 5, 1],
     })  # fmt: skip
-    data, notes = filter_interactions(read_frame(frame), 2, 1, 2)
+    data, notes = filter_interactions(read_frame(frame), Filters(2, 1, 2))
     assert notes == [
         "2 ratings below 2 removed",
         "1 interactions of users with fewer than 1 or items with fewer than 2 removed",
@@ -322,7 +322,7 @@ def test_filters_remember_what_they_drop() -> None:
         return set(zip(*map(np.ndarray.tolist, names), strict=True))
 
     assert pairs(dropped) == {("a", "y"), ("c", "x"), ("b", "z")}
-    again, _ = filter_interactions(data, None, 1, 3)
+    again, _ = filter_interactions(data, Filters(min_item=3))
     assert pairs(again.dropped) == pairs(dropped) | {("a", "x"), ("b", "x")}
     assert pairs(data.select(np.array([0])).dropped) == pairs(dropped)
     negative = read_matrix(sparse.csr_array([[1.0, -1.0], [0.0, 1.0]]), "ranking")

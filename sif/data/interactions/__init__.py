@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sif.data.interactions.clean import filter_interactions, merge_duplicates
+from sif.data.interactions.clean import Filters, filter_interactions, merge_duplicates
 from sif.data.interactions.frames import read_arrow, read_frame, read_matrix
 from sif.data.interactions.interactions import Interactions, concatenate
 from sif.data.interactions.planted import planted
@@ -17,6 +17,7 @@ from sif.data.interactions.vocabulary import Vocabulary
 
 __all__ = [
     "Columns",
+    "Filters",
     "Interactions",
     "PlantedScale",
     "Split",

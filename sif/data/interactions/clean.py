@@ -1,4 +1,4 @@
-"""Rules that decide which interactions stay: duplicates, rating and activity filters.
+"""Rules that decide which interactions stay: duplicates, filters by time, rating and activity.
 
 A rule that removes interactions adds a note, so that a run can say what it trained on. The result
 remembers removed pairs, since a user has these items all the same.
@@ -7,9 +7,9 @@ remembers removed pairs, since a user has these items all the same.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -150,29 +150,79 @@ def check_rule(rule: str) -> None:
         raise unknown("data.duplicates", rule, DUPLICATE_RULES, DataError)
 
 
+@dataclass(frozen=True)
+class Filters:
+    """Which interactions stay; by default all.
+
+    Attributes:
+        min_rating: Lowest rating, in rating units; None: any.
+        min_user: Fewest interactions of a user.
+        min_item: Fewest interactions of an item.
+        since: Earliest time, seconds since 1970; None: any. What is earlier is remembered.
+        until: Time from which on nothing has happened yet; None: all has.
+    """
+
+    min_rating: float | None = None
+    min_user: int = 1
+    min_item: int = 1
+    since: int | None = None
+    until: int | None = None
+
+    def __str__(self) -> str:
+        """Those that are set, for messages."""
+        rules = {name: value for name, value in vars(self).items() if value not in (None, 1)}
+        return ", ".join(f"{name} {_written(name, value)}" for name, value in rules.items())
+
+
+def _written(name: str, value: float) -> str:
+    return told_time(value) if name in ("since", "until") else f"{value:g}"
+
+
+def told_time(seconds: float) -> str:
+    """Seconds since 1970 as a date, with the time of day unless it is midnight."""
+    told = np.datetime_as_string(np.datetime64(int(seconds), "s"))
+    return told.removesuffix("T00:00:00")
+
+
+def before_end(interactions: Interactions, filters: Filters) -> tuple[Mask | None, list[str]]:
+    """The rows (n,) that have happened, None for all, and notes.
+
+    Raises:
+        DataError: There is an end, and there are no timestamps.
+    """
+    if filters.until is None:
+        return None, []
+    has_happened = _times(interactions, "until") < filters.until
+    later = len(interactions) - int(has_happened.sum())
+    return has_happened, [f"{later} interactions from {told_time(filters.until)} on removed"]
+
+
+def _times(interactions: Interactions, name: str) -> npt.NDArray[Any]:
+    if interactions.timestamp is None:
+        raise DataError(f"data.{name}: expected timestamps, found none in the data")
+    return interactions.timestamp
+
+
 def filter_interactions(
-    interactions: Interactions, min_rating: float | None, min_user: int, min_item: int,
-    keep_ids: bool = False,
-) -> tuple[Interactions, list[str]]:  # fmt: skip
-    """Keeps ratings of at least `min_rating`, then users and items with enough interactions.
+    interactions: Interactions, filters: Filters, keep_ids: bool = False
+) -> tuple[Interactions, list[str]]:
+    """Keeps what is not too early and rated high enough, then users and items with enough of it.
 
     Removing an item can leave a user with too few, so the two counts are applied until both hold
     (the k-core). Titles and vocabularies are cut down to what is left, unless `keep_ids`.
 
     Args:
         interactions: Fields of which the first two are user and item.
-        min_rating: Lowest rating kept, in rating units; None keeps all.
-        min_user: Fewest interactions of a user.
-        min_item: Fewest interactions of an item.
+        filters: Those of the end have been applied before (`before_end`).
         keep_ids: Whether the vocabularies stay as they are.
 
     Returns:
         The remaining rows in file order, which remember the others as `dropped`, and notes.
 
     Raises:
-        DataError: `min_rating` is given but there are no ratings.
+        DataError: There are no ratings or no timestamps to filter by.
     """
-    is_kept, notes = kept_rows(interactions, min_rating, min_user, min_item)
+    is_kept, notes = kept_rows(interactions, filters)
     if is_kept.all():
         return interactions if keep_ids else compact(interactions), notes
     kept, gone = interactions.select(is_kept), interactions.select(~is_kept)
@@ -180,15 +230,20 @@ def filter_interactions(
 
 
 def kept_rows(
-    interactions: Interactions, min_rating: float | None, min_user: int, min_item: int,
-    among: Mask | None = None,
-) -> tuple[Mask, list[str]]:  # fmt: skip
+    interactions: Interactions, filters: Filters, among: Mask | None = None
+) -> tuple[Mask, list[str]]:
     """The rows (n,) that filters keep, of those `among` (None: of all), and notes.
 
     Further arguments and errors as in `filter_interactions`.
     """
     notes: list[str] = []
     is_kept = np.ones(len(interactions), dtype=bool) if among is None else among.copy()
+    min_rating, min_user, min_item = filters.min_rating, filters.min_user, filters.min_item
+    if filters.since is not None:
+        before = int(is_kept.sum())
+        is_kept &= _times(interactions, "since") >= filters.since
+        removed = before - int(is_kept.sum())
+        notes.append(f"{removed} interactions before {told_time(filters.since)} removed")
     if min_rating is not None:
         if interactions.rating is None:
             raise DataError("data.min_rating: expected a rating column, found none in the data")
@@ -211,6 +266,21 @@ def kept_rows(
             f" or items with fewer than {min_item} removed"
         )
     return is_kept, notes
+
+
+def cleaned(
+    interactions: Interactions, filters: Filters, duplicates: str, keep_ids: bool = False
+) -> tuple[Interactions, list[str]]:
+    """The rows that stay: those that have happened, each pair once, after the filters; and notes.
+
+    Arguments and errors as in `merge_duplicates` and `filter_interactions`.
+    """
+    has_happened, ending = before_end(interactions, filters)
+    if has_happened is not None:
+        interactions = interactions.select(has_happened)
+    merged, merging = merge_duplicates(interactions, duplicates)
+    kept, filtering = filter_interactions(merged, filters, keep_ids)
+    return kept, [*ending, *merging, *filtering]
 
 
 def activity(interactions: Interactions, among: Mask | None = None) -> list[Int64Array]:

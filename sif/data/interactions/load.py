@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from sif.data.download import locate
-from sif.data.interactions.clean import check_usable, filter_interactions, merge_duplicates
+from sif.data.interactions.clean import Filters, check_usable, cleaned
 from sif.data.interactions.interactions import Interactions, ordered
 from sif.data.interactions.movielens import find_layout, official_parts, read_movielens
 from sif.data.interactions.planted import PlantedInfo, Signal, planted
 from sif.data.interactions.readers import Columns, read_interactions
+from sif.data.interactions.times import moment_of
 from sif.data.recipe import PLANTED, Recipe, check_arguments, list_datasets, unknown_name
-from sif.errors import DataError
+from sif.errors import ConfigError, DataError
 from sif.utils.paths import exists
 
 Loaded = tuple[Interactions, dict[str, tuple[Path, Path]] | None, list[str]]
@@ -56,6 +57,8 @@ def load_dataset(
     min_rating: float | None = None,
     min_user: int = 1,
     min_item: int = 1,
+    since: Any = None,
+    until: Any = None,
     duplicates: str = "last",
     order: str | None = None,
     planted: Mapping[str, Any] | None = None,
@@ -69,6 +72,8 @@ def load_dataset(
         min_rating: Keep ratings of at least this, in rating units.
         min_user: Fewest interactions of a user.
         min_item: Fewest interactions of an item.
+        since: Earliest time kept, as seconds since 1970 or an ISO date.
+        until: Time from which on nothing has happened yet.
         duplicates: Rule for repeated pairs: last, first, mean or error.
         order: What orders the rows: rows, time, or None for time where there is one.
         planted: Arguments of `planted` that differ from the recipe's (seed, kind, ...).
@@ -91,21 +96,32 @@ def load_dataset(
     else:
         raw, parts, notes = _load_path(Path(name), columns)
         name = Path(name).stem
+    filters = filters_of(min_rating, min_user, min_item, since, until)
     raw = ordered(raw, order, str(name_or_path))
-    merged, merging = merge_duplicates(raw, duplicates)
-    kept, filtering = filter_interactions(merged, min_rating, min_user, min_item)
-    listing = described(min_rating, min_user, min_item) if filtering else ""
-    check_usable(kept, str(name_or_path), listing)
+    kept, changes = cleaned(raw, filters, duplicates)
+    check_usable(kept, str(name_or_path), str(filters) if changes else "")
     if truth is not None:
         truth = _renumbered(truth, raw, kept)
-    notes = [*raw.notes, *notes, *merging, *filtering]
+    notes = [*raw.notes, *notes, *changes]
     return Dataset(name, kept, kept.content_hash, parts, notes, truth)
 
 
-def described(min_rating: float | None, min_user: int, min_item: int) -> str:
-    """The filters that are set, for messages."""
-    rules = {"min_rating": min_rating, "min_user": min_user, "min_item": min_item}
-    return ", ".join(f"{key} {value:g}" for key, value in rules.items() if value not in (None, 1))
+def filters_of(
+    min_rating: float | None = None, min_user: int = 1, min_item: int = 1, since: Any = None,
+    until: Any = None,
+) -> Filters:  # fmt: skip
+    """Filters by their settings, see `load_dataset`.
+
+    Raises:
+        ConfigError: No time is left, or `since` or `until` is none.
+    """
+    begin, end = (
+        None if value is None else moment_of(value, f"data.{name}")
+        for name, value in (("since", since), ("until", until))
+    )
+    if begin is not None and end is not None and begin >= end:
+        raise ConfigError(f"data.since: expected a time before data.until ({until}), found {since}")
+    return Filters(min_rating, min_user, min_item, begin, end)
 
 
 def _load_known(recipe: Recipe, data_dir: Path | None, columns: Columns | None) -> Loaded:

@@ -30,7 +30,7 @@ from sif.data.interactions.columns import (
     told,
     written,
 )
-from sif.errors import EntryError
+from sif.errors import ConfigError, EntryError
 
 EXPECTED = "expected seconds since 1970 or an ISO date"
 UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
@@ -43,6 +43,24 @@ _CALENDAR = {
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?", re.IGNORECASE)
 _ZERO_ZONE = re.compile(r"\s*(?:UTC|GMT|Z)$", re.IGNORECASE)
 _DIGITS = 19  # so many may exceed int64
+
+
+def moment_of(value: Any, name: str) -> int:
+    """A single time as seconds since 1970.
+
+    Args:
+        value: A time, date, number or text.
+        name: Of the setting.
+
+    Raises:
+        ConfigError: It is no time.
+    """
+    try:
+        seconds = seconds_of([value])[0]
+    except EntryError:
+        raise ConfigError(f"{name}: {EXPECTED}, found {value!r}") from None
+    return int(seconds[0])
+
 
 Read = tuple[Int64Array, str | None]
 """Seconds (n,), and how numbers were read where they are not seconds."""

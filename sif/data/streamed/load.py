@@ -18,7 +18,7 @@ from pathlib import Path
 
 from sif.data.interactions.clean import check_rule, check_usable
 from sif.data.interactions.interactions import ordered
-from sif.data.interactions.load import Dataset, described
+from sif.data.interactions.load import Dataset
 from sif.data.interactions.readers import Columns
 from sif.data.streamed.mapped import Rules, cleaned, keep, kept_before, numbered, with_places
 from sif.data.streamed.scratch import Scratch, ScratchError, writing
@@ -116,8 +116,7 @@ def _loaded(
     every = numbered(spooled, scratch)
     every = with_places(every, scratch) if order == "rows" else ordered(every, order, where)
     rows, notes = cleaned(every, rules, scratch)
-    told = described(rules.min_rating, rules.min_user, rules.min_item)
-    check_usable(rows, where, told if len(rows) < len(every) else "")
+    check_usable(rows, where, str(rules.filters) if len(rows) < len(every) else "")
     notes = [*every.notes, *notes]
     if is_kept:
         keep(rows, scratch, {"hash": rows.content_hash, "changes": notes})

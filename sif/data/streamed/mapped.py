@@ -6,13 +6,20 @@ in 64 bits.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sif.data.interactions.clean import Mask, activity, kept_rows, merged_rows
+from sif.data.interactions.clean import (
+    Filters,
+    Mask,
+    activity,
+    before_end,
+    kept_rows,
+    merged_rows,
+)
 from sif.data.interactions.interactions import Interactions, row_slices
 from sif.data.interactions.ratings import ratings_of
 from sif.data.interactions.vocabulary import Vocabulary
@@ -27,9 +34,7 @@ from sif.utils.checkpoint import read_json
 class Rules:
     """Which rows stay, as in `load_dataset`."""
 
-    min_rating: float | None = None
-    min_user: int = 1
-    min_item: int = 1
+    filters: Filters = field(default_factory=Filters)
     duplicates: str = "last"
 
 
@@ -88,17 +93,18 @@ def _times(column: Any, scratch: Scratch) -> tuple[npt.NDArray[Any], str | None]
 
 
 def cleaned(every: Interactions, rules: Rules, scratch: Scratch) -> tuple[Interactions, list[str]]:
-    """The rows that stay, as `merge_duplicates` and `filter_interactions` have them, and notes.
+    """The rows that stay, as `sif.data.interactions.clean.cleaned` has them, and notes.
 
     Raises:
-        DataError: Repeated pairs that the rule refuses, filters by a rating that is not there.
+        DataError: Repeated pairs that the rule refuses, filters by what is not there.
     """
+    has_happened, ending = before_end(every, rules.filters)
+    if has_happened is not None and not has_happened.all():
+        every = _written(every, has_happened, "known", scratch)
     merged, rating, merging = merged_rows(every, rules.duplicates)
     every = replace(every, rating=rating)
-    is_kept, filtering = kept_rows(
-        every, rules.min_rating, rules.min_user, rules.min_item, among=merged
-    )
-    notes = [*merging, *filtering]
+    is_kept, filtering = kept_rows(every, rules.filters, among=merged)
+    notes = [*ending, *merging, *filtering]
     gone = ~is_kept if merged is None else merged & ~is_kept
     dropped = _written(every, gone, "dropped", scratch) if gone.any() else None
     if is_kept.all():
@@ -141,10 +147,10 @@ def with_places(every: Interactions, scratch: Scratch) -> Interactions:
 
 
 _FILES = {
-    "ids": ("kept.ids", "all.ids"),
-    "rating": ("kept.rating", "all.rating", "rating.values"),
-    "timestamp": ("kept.timestamp", "all.timestamp"),
-    "place": ("kept.place", "all.place"),
+    "ids": ("kept.ids", "known.ids", "all.ids"),
+    "rating": ("kept.rating", "known.rating", "all.rating", "rating.values"),
+    "timestamp": ("kept.timestamp", "known.timestamp", "all.timestamp"),
+    "place": ("kept.place", "known.place", "all.place"),
 }
 """Files that hold a column; the first that is there has the rows that stay."""
 

@@ -98,6 +98,8 @@ def _load_split(config: CFConfig) -> tuple[Dataset | None, Split]:
         min_rating=data.min_rating,
         min_user=data.min_user,
         min_item=data.min_item,
+        since=data.since,
+        until=data.until,
         duplicates=data.duplicates,
         order=None if data.split_file is not None else data.order,
         planted={**data.planted.model_dump(), "seed": config.seed, "kind": kind},

@@ -1,15 +1,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sif.data.interactions import Interactions, Vocabulary, filter_interactions, merge_duplicates
+from sif.data.interactions import (
+    Filters,
+    Interactions,
+    Vocabulary,
+    filter_interactions,
+    merge_duplicates,
+)
 from sif.data.interactions.clean import check_usable
-from sif.errors import DataError
+from sif.data.load import load_dataset
+from sif.errors import DataError, SifError
 
 
 def make(
@@ -82,7 +92,9 @@ def test_filters_leave_the_core(pairs: set[tuple[int, int]], min_user: int, min_
         if core == expected:
             break
         expected = core
-    kept, _ = filter_interactions(make(sorted(pairs), None, None), None, min_user, min_item)
+    kept, _ = filter_interactions(
+        make(sorted(pairs), None, None), Filters(min_user=min_user, min_item=min_item)
+    )
     texts = [v.ids[kept.ids[:, f]].tolist() for f, v in enumerate(kept.vocabularies)]
     assert set(zip(*texts, strict=True)) == {(str(u), str(i)) for u, i in expected}
     assert kept.sizes == (len(set(texts[0])), len(set(texts[1])))
@@ -90,13 +102,82 @@ def test_filters_leave_the_core(pairs: set[tuple[int, int]], min_user: int, min_
 
 
 def test_ratings_are_filtered_first(generated: Interactions) -> None:
-    kept, notes = filter_interactions(generated, 4.0, 3, 1)
+    kept, notes = filter_interactions(generated, Filters(4.0, 3))
     assert kept.rating is not None and generated.rating is not None
     assert kept.rating.min() == 4
     assert np.bincount(kept.ids[:, 0]).min() >= 3
     assert notes[0] == f"{int((generated.rating < 4).sum())} ratings below 4 removed"
     with pytest.raises(DataError, match=r"data\.min_rating: expected a rating column"):
-        filter_interactions(replace(generated, rating=None), 4.0, 1, 1)
+        filter_interactions(replace(generated, rating=None), Filters(4.0))
+
+
+DAY = 86_400
+
+
+def timed(path: Path) -> Path:
+    """Days 0 to 5: user a has i, j, i again; user b has j, k, l; each on a day of its own."""
+    rows = [
+        ("a", "i", 0),
+        ("b", "j", 1),
+        ("a", "j", 2),
+        ("b", "k", 3),
+        ("a", "i", 4),
+        ("b", "l", 5),
+    ]
+    lines = [f"{u},{i},{1_600_000_000 + DAY * day}" for u, i, day in rows]
+    path.write_text("\n".join(["user,item,timestamp", *lines]) + "\n")
+    return path
+
+
+def pairs_of(data: Interactions) -> list[str]:
+    users, items = (v.ids[data.ids[:, f]] for f, v in enumerate(data.vocabularies))
+    return [f"{user}{item}" for user, item in zip(users, items, strict=True)]
+
+
+def test_earlier_interactions_are_remembered_and_later_ones_have_not_happened(
+    tmp_path: Path,
+) -> None:
+    """The end comes before repeated pairs are merged, the beginning after."""
+    file, day = timed(tmp_path / "some.csv"), 1_600_000_000
+    data = load_dataset(file, since=day + DAY, until=day + 4 * DAY)
+    assert pairs_of(data.interactions) == ["bj", "aj", "bk"]
+    assert data.interactions.dropped is not None
+    assert pairs_of(data.interactions.dropped) == ["ai"]
+    assert data.notes == [
+        "2 interactions from 2020-09-17T12:26:40 on removed",
+        "1 interactions before 2020-09-14T12:26:40 removed",
+    ]
+    again = load_dataset(file, since="2020-09-15")
+    assert pairs_of(again.interactions) == ["aj", "bk", "ai", "bl"]
+    assert again.notes[-1] == "1 interactions before 2020-09-15 removed"
+    dated = load_dataset(file, until=date(2020, 9, 15))
+    assert pairs_of(dated.interactions) == ["ai", "bj"]
+    assert dated.interactions.dropped is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"since": "soon"}, "data.since: expected seconds since 1970 or an ISO date, found 'soon'"),
+        ({"until": [1]}, "data.until: expected seconds since 1970 or an ISO date, found"),
+        ({"since": "2021-01-02", "until": "2021-01-02"},
+         "data.since: expected a time before data.until (2021-01-02), found 2021-01-02"),
+        ({"until": "1999-01-01"}, "expected interactions, found none left after filtering (until "
+         "1999-01-01)"),
+    ],
+)  # fmt: skip
+def test_bad_times_are_refused(settings: dict[str, Any], told: str, tmp_path: Path) -> None:
+    with pytest.raises(SifError) as error:
+        load_dataset(timed(tmp_path / "some.csv"), **settings)
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["since", "until"])
+def test_times_are_needed_to_filter_by_them(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "some.csv"
+    file.write_text("user,item\na,i\na,j\nb,i\n")
+    with pytest.raises(DataError, match=rf"data\.{name}: expected timestamps, found none"):
+        load_dataset(file, **{name: "2020-01-01"})
 
 
 def test_unusable_data_are_refused() -> None:

@@ -102,6 +102,10 @@ RULES: dict[str, dict[str, Any]] = {
         "duplicates": "mean", "min_rating": 2.5, "min_user": 4, "order": "rows",
     },
     "by time": {"order": "time", "min_item": 2},
+    "from a time on": {"since": 1_500_000_020, "min_user": 3},
+    "between times": {
+        "since": 1_500_000_020, "until": 1_500_000_070, "duplicates": "mean", "min_rating": 2.0,
+    },
 }  # fmt: skip
 
 
