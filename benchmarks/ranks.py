@@ -1,7 +1,7 @@
 """Seconds of one model by several processes over those of one, each with one thread.
 
-The same work in turn: the Gram matrix of an item-item model and its solution, a pass of a product and of a
-function with histories over the train part, and the ranking of validation users. The
+The same work in turn: the Gram matrix of an item-item model and its solution, a pass of a product
+and of a function with histories over the train part, and the ranking of validation users. The
 solution is each process's own: it is not split. Every number of processes has fresh ones, which
 `torchrun` starts on this machine; one pass warms up. What the work came to is compared as well: the
 norms of the matrices, the losses, NDCG@10.
@@ -99,13 +99,8 @@ def measured(ranks: Ranks, values: argparse.Namespace) -> dict[str, tuple[float,
 
     found = {"gram": timed(ranks, lambda: float(clicks.gram(0.0).norm()))}
     gram = clicks.gram(0.0)
-
-    def solution() -> float:
-        gram.diagonal().add_(100.0)
-        return float(inverted(lambda: gram.clone()).norm())
-
-    found["solution"] = timed(ranks, solution)
-    del gram
+    gram.diagonal().add_(100.0)
+    found["solution"] = timed(ranks, lambda: float(inverted(gram.clone).norm()))
     clicks.forget()
     *product, net = passes(ranks, problem, fixed_multiply(problem), values.passes)
     found["product"] = tuple(product)
