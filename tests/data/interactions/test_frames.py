@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,34 @@ def test_values_are_those_of_the_frame(table: pa.Table) -> None:
         assert found.titles == known.titles and found.titles
     whole = interactions_of(Stream(table), DataConfig(context=("where",)), "ranking")
     assert whole.content_hash == known.content_hash
+
+
+CHANGES: dict[str, Callable[[Any, Any], Any]] = {
+    "as it is": lambda pl, frame: frame,
+    "in chunks": lambda pl, frame: pl.concat([frame[:30], frame[30:]], rechunk=False),
+    "categories": lambda pl, frame: frame.with_columns(pl.col("user").cast(pl.Categorical)),
+    "small and exact": lambda pl, frame: frame.with_columns(
+        pl.col("item").cast(pl.UInt8), pl.col("rating").cast(pl.Decimal(9, 1))
+    ),
+    "times": lambda pl, frame: frame.with_columns(pl.from_epoch("timestamp", time_unit="s")),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_frames_of_polars_are_those_of_pandas(change: str) -> None:
+    pl = pytest.importorskip("polars")
+    draws = np.random.default_rng(1)
+    columns = {
+        "user": [f"u{n}" for n in draws.integers(0, 9, 80)], "item": draws.integers(0, 7, 80),
+        "rating": draws.integers(2, 11, 80) / 2,
+        "timestamp": draws.integers(1_500_000_000, 1_600_000_000, 80),
+    }  # fmt: skip
+    known = read_frame(pd.DataFrame(columns))
+    found = interactions_of(CHANGES[change](pl, pl.DataFrame(columns)), DataConfig(), "rating")
+    assert found.content_hash == known.content_hash
+    assert found.vocabularies == known.vocabularies
+    assert found.rating is not None and known.rating is not None
+    assert found.rating.tolist() == known.rating.tolist()
 
 
 def test_bad_cells_are_named_by_their_row(table: pa.Table) -> None:
