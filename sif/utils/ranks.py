@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -55,14 +56,26 @@ class Ranks:
         Raises:
             LostRankError: A process ended.
         """
+        self._in_place(tensors, dist.all_reduce)
+
+    def align(self, *tensors: Tensor) -> None:
+        """Gives each tensor the first process's bits, in place.
+
+        Raises:
+            LostRankError: A process ended.
+        """
+        self._in_place(tensors, partial(dist.broadcast, src=0))
+
+    def _in_place(self, tensors: Iterable[Tensor], exchange: Callable[[Tensor], Any]) -> None:
         if self.count == 1:
             return
         with _connected(self):
             for tensor in tensors:
-                whole = tensor.contiguous()
-                dist.all_reduce(whole)
-                if whole.data_ptr() != tensor.data_ptr():
-                    tensor.copy_(whole)
+                values = tensor.detach()
+                whole = values.contiguous()
+                exchange(whole)
+                if whole.data_ptr() != values.data_ptr():
+                    values.copy_(whole)
 
     def told(self, value: Value) -> Value:
         """What the first process has here, on all.
@@ -89,21 +102,6 @@ class Ranks:
             found: list[Any] = [None] * self.count
             dist.all_gather_object(found, value)
             return found
-
-    def align(self, *tensors: Tensor) -> None:
-        """Gives each tensor the first process's bits, in place.
-
-        Raises:
-            LostRankError: A process ended.
-        """
-        if self.count == 1:
-            return
-        with _connected(self):
-            for tensor in tensors:
-                whole = tensor.detach().contiguous()
-                dist.broadcast(whole, src=0)
-                if whole.data_ptr() != tensor.data_ptr():
-                    tensor.detach().copy_(whole)
 
     def first(self, work: Callable[[], Value]) -> Value | None:
         """Work of the first process alone; None on the others, where its errors are raised too.

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from sif.data.databases.statements import create, table_name
 from sif.data.streamed.source import CutOffError
 from sif.errors import DataError, SifError
 from sif.utils.optional import library
@@ -118,10 +119,10 @@ def words(error: Exception) -> str:
     return _OF_DRIVER.sub("", text).splitlines()[0].strip()
 
 
-def check_table(
+def emptying(
     name: str, table: str, found: Sequence[str], columns: Columns, replace: bool
-) -> None:
-    """Raises DataError where a table is there and may not be written.
+) -> str:  # fmt: skip
+    """The statement after which a table is there and empty.
 
     Args:
         name: The database.
@@ -129,6 +130,9 @@ def check_table(
         found: Names of the table's columns; none: it is not there.
         columns: Those that are written.
         replace: Whether its rows may go.
+
+    Raises:
+        DataError: It is there, and its rows may not go or it has other columns.
     """
     expected = [column for column, _ in columns]
     if found and not replace:
@@ -140,6 +144,16 @@ def check_table(
             f"{name}: table {table}: expected columns {', '.join(expected)}, found "
             f"{', '.join(found)}"
         )
+    if found:
+        return f"delete from {table_name(table)}"  # noqa: S608
+    return create(table, [(column, SQL_TYPES[kind]) for column, kind in columns])
+
+
+def tables_of(name: str, columns: Columns) -> Callable[[pd.DataFrame], Any]:
+    """Turns frames into tables of Arrow with such columns; DataError where there is no pyarrow."""
+    arrow = arrow_for(name)
+    schema = arrow.schema([(column, getattr(arrow, kind)()) for column, kind in columns])
+    return lambda frame: arrow.Table.from_pandas(frame, schema, preserve_index=False)
 
 
 def file_stamp(path: Path) -> str:

@@ -12,17 +12,17 @@ import pandas as pd
 
 from sif.data.databases.base import (
     EXTRA,
-    SQL_TYPES,
     Columns,
     Write,
     arrow_for,
     asking,
-    check_table,
+    emptying,
     file_stamp,
     new_file,
     read,
+    tables_of,
 )
-from sif.data.databases.statements import create, table_name
+from sif.data.databases.statements import table_name
 from sif.errors import DataError
 from sif.utils.optional import library
 
@@ -75,14 +75,13 @@ class DuckDB:
     @contextmanager
     def appending(self, table: str, columns: Columns, replace: bool) -> Iterator[Write]:
         """Implements `Database.appending`."""
-        arrow = arrow_for(self.name)
-        schema = arrow.schema([(name, getattr(arrow, kind)()) for name, kind in columns])
+        made = tables_of(self.name, columns)
         with new_file(self.path) as path, self._connected(path) as connection:
             with asking(self.name):
                 self._begin(connection, table, columns, replace)
 
             def write(frame: pd.DataFrame) -> None:
-                rows = arrow.Table.from_pandas(frame, schema, preserve_index=False)
+                rows = made(frame)
                 with asking(self.name):
                     connection.register("rows_of_sif", rows)
                     into = table_name(table)
@@ -103,11 +102,8 @@ class DuckDB:
             "order by ordinal_position",
             [bare, schema],
         ).fetchall()
-        check_table(self.name, table, [name for (name,) in found], columns, replace)
-        if found:
-            connection.execute(f"delete from {table_name(table)}")  # noqa: S608
-        else:
-            connection.execute(create(table, [(name, SQL_TYPES[kind]) for name, kind in columns]))
+        names = [name for (name,) in found]
+        connection.execute(emptying(self.name, table, names, columns, replace))
 
     @contextmanager
     def _reading(self) -> Iterator[Any]:

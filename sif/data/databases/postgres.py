@@ -12,15 +12,15 @@ import pandas as pd
 
 from sif.data.databases.base import (
     EXTRA,
-    SQL_TYPES,
     Columns,
     Write,
     arrow_for,
     asking,
-    check_table,
+    emptying,
     read,
+    tables_of,
 )
-from sif.data.databases.statements import create, literal, table_name
+from sif.data.databases.statements import literal, table_name
 from sif.errors import DataError
 from sif.utils.addresses import Address, revealed
 from sif.utils.optional import library
@@ -95,8 +95,7 @@ class Postgres:
     @contextmanager
     def appending(self, table: str, columns: Columns, replace: bool) -> Iterator[Write]:
         """Implements `Database.appending`; rows go by COPY."""
-        arrow = arrow_for(self.name)
-        schema = arrow.schema([(name, getattr(arrow, kind)()) for name, kind in columns])
+        made = tables_of(self.name, columns)
         place, _, bare = table.rpartition(".")
         where = {"db_schema_name": place} if place else {}
         with self._cursor() as cursor:
@@ -104,7 +103,7 @@ class Postgres:
                 self._begin(cursor, table, columns, replace)
 
             def write(frame: pd.DataFrame) -> None:
-                rows = arrow.Table.from_pandas(frame, schema, preserve_index=False)
+                rows = made(frame)
                 with asking(self.name):
                     cursor.adbc_ingest(bare, rows, mode="append", **where)
 
@@ -115,12 +114,8 @@ class Postgres:
     def _begin(self, cursor: Any, table: str, columns: Columns, replace: bool) -> None:
         """Begins a transaction in which the table is there and empty."""
         cursor.execute(_COLUMNS.format(literal(table_name(table))))
-        found = [name for (name,) in cursor.fetchall()]
-        check_table(self.name, table, found, columns, replace)
-        if found:
-            cursor.execute(f"delete from {table_name(table)}")  # noqa: S608
-        else:
-            cursor.execute(create(table, [(name, SQL_TYPES[kind]) for name, kind in columns]))
+        names = [name for (name,) in cursor.fetchall()]
+        cursor.execute(emptying(self.name, table, names, columns, replace))
 
     @contextmanager
     def _cursor(self) -> Iterator[Any]:

@@ -12,16 +12,15 @@ from typing import Any
 import pandas as pd
 
 from sif.data.databases.base import (
-    SQL_TYPES,
     Columns,
     Write,
     arrow_for,
     asking,
-    check_table,
+    emptying,
     file_stamp,
     new_file,
 )
-from sif.data.databases.statements import create, table_name
+from sif.data.databases.statements import table_name
 from sif.errors import DataError
 
 MAGIC = (0, b"SQLite format 3\0")
@@ -130,11 +129,8 @@ class SQLite:
         """Begins a transaction in which the table is there and empty."""
         connection.execute("begin immediate")
         found = connection.execute("select name from pragma_table_info(?)", [table]).fetchall()
-        check_table(self.name, table, [name for (name,) in found], columns, replace)
-        if found:
-            connection.execute(f"delete from {table_name(table)}")  # noqa: S608
-        else:
-            connection.execute(create(table, [(name, SQL_TYPES[kind]) for name, kind in columns]))
+        names = [name for (name,) in found]
+        connection.execute(emptying(self.name, table, names, columns, replace))
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
