@@ -36,8 +36,8 @@ class RowsApart:
             optimizer: Whose moments and counts of these rows are gathered as well.
         """
         for table in self.tables:
-            states = optimizer.state[table].values() if optimizer else ()
+            states = optimizer.state.get(table, {}).values() if optimizer else ()
             for tensor in (table, *states):
-                if tensor.ndim and len(tensor) == len(self.owned):
+                if tensor.ndim and len(tensor) == len(self.owned) and tensor.numel():
                     tensor[~self.owned] = 0
                     sharing().add(tensor)
