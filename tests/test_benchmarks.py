@@ -354,3 +354,14 @@ def test_strangers_are_folded_in_at_a_toys_size(tmp_path: Path, script: Script) 
         assert 0 < float(row["folded"]) <= 1 and float(row["ms_per_user"]) > 0
         share = float(row["folded"]) / float(row["trained_again"])
         assert share == pytest.approx(float(row["share"]), abs=1e-3)
+
+
+def test_growth_of_jobs_is_promised_from_the_smaller_ones(load: Load) -> None:
+    jobs = load("jobs")
+    slope, factor = jobs.exponent([10, 100, 1000], [2.0, 20.0, 200.0])
+    assert (slope, factor) == pytest.approx((1.0, 0.2))
+    found = {n: {"search": 3.0, "training": n / 100} for n in (1000, 100, 10_000)}
+    header, search, training = jobs.table(found)
+    assert header == ("part", "100", "1,000", "10,000", "exponent", "promised")
+    assert search == ("search", "3.00", "3.00", "3.00", "0.00", "3.00")
+    assert training == ("training", "1.00", "10.00", "100.00", "1.00", "100.00")

@@ -1,0 +1,149 @@
+"""Whole jobs from a Parquet file as it grows: seconds and memory by stage, and what they promise.
+
+Rows are those of `reading.py`: users and items as texts, popularity by a power law, 100 rows a
+user, 1,000 an item. Each job is a process of its own, `python run.py` with the same settings at
+every size: what is searched, five epochs, ranked for some users and saved. Then the model names ten
+items for every user. The table has the seconds of each part, the peak of memory, and the exponents
+of both in the rows, fitted to all sizes but the largest; what they promise for that one stands
+beside what it took.
+
+    python benchmarks/jobs.py --rows 1e5 1e6 1e7 --folder /var/tmp/jobs
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from reading import PER_USER, generate
+
+from sif.utils import checkpoint
+
+RUN = Path(__file__).parents[1] / "run.py"
+SETTINGS = (
+    "objective=ranking", "data.protocol=ranking-per-user", "budget=null", "refit=none",
+    "baselines=[popularity]", "train.epochs=5", "train.patience=5", "train.l2=[2]",
+    "train.valid_users=10000", "search.stages=[encoding,operation,weighting]",
+)  # fmt: skip
+GROUPS = {
+    "plan": ("plan",), "search": ("search",), "training": ("train-", "fixed-", "searched-"),
+    "test": ("test-", "valid-", "baseline-"),
+}  # fmt: skip
+"""Parts of a job to the beginnings of its stages' names; what is left is reading and saving."""
+
+
+def timed(command: Sequence[str | Path]) -> tuple[float, float]:
+    """Seconds of a process, and the peak of memory of all so far, in MB.
+
+    Raises:
+        RuntimeError: It failed.
+    """
+    begin = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    return time.perf_counter() - begin, peak
+
+
+def stages(folder: Path) -> dict[str, float]:
+    """Seconds of each part of a finished job, by what its stages were saved with."""
+    saved = [
+        checkpoint.load(path, "stage") for path in (folder / "checkpoint").glob("*.safetensors")
+    ]
+    names = {path.stem for path in (folder / "checkpoint").glob("*.safetensors")}
+    serials = max(saved, key=lambda content: content["serial"])["serials"]
+    ends = {content["serial"]: content["seconds"] for content in saved}
+    found, before = dict.fromkeys(GROUPS, 0.0), 0.0
+    for name in sorted(names & serials.keys(), key=lambda name: serials[name]):
+        end = ends[serials[name]]
+        for group, begins in GROUPS.items():
+            if name.startswith(begins):
+                found[group] += end - before
+        before = end
+    return found
+
+
+def users(path: Path, rows: int) -> Path:
+    """Writes the users of so many generated rows, a few of whom may have none."""
+    count = max(rows // PER_USER, 100)
+    ids = pa.array([f"u{n:09d}" for n in range(count)])
+    pq.write_table(pa.table({"user": ids}), path)
+    return path
+
+
+def measured(path: Path, rows: int, folder: Path, sets: Sequence[str]) -> dict[str, float]:
+    """Seconds of a job by its parts and as a whole, and the peak of its memory."""
+    run = folder / path.stem
+    command = [sys.executable, RUN, "--task", "cf", "--dataset", path, "--no-tracking", "--quiet"]
+    seconds, peak = timed([*command, "--output-dir", run, "--set", *SETTINGS, *sets])
+    parts = stages(run)
+    rest = seconds - sum(parts.values())
+    asked = ["--users", users(folder / "users.parquet", rows), "--unknown", "popular"]
+    asked += ["--output", folder / "lists.parquet"]
+    lists, _ = timed([sys.executable, RUN, "recommend", run, *asked])
+    return {"reading and saving": rest, **parts, "job": seconds, "top ten": lists, "peak MB": peak}
+
+
+def exponent(sizes: Sequence[int], values: Sequence[float]) -> tuple[float, float]:
+    """Exponent and factor of a power law, by least squares of logarithms."""
+    slope, constant = np.polyfit(np.log(sizes), np.log(np.maximum(values, 1e-3)), 1)
+    return float(slope), float(np.exp(constant))
+
+
+def table(found: Mapping[int, Mapping[str, float]]) -> list[tuple[str, ...]]:
+    """Parts of the job by the number of rows, with exponents and a prediction."""
+    sizes = sorted(found)
+    known = sizes[:-1] if len(sizes) > 2 else sizes
+    rows = [("part", *(f"{n:,}" for n in sizes), "exponent", "promised")]
+    for part in found[sizes[0]]:
+        values = [found[n][part] for n in sizes]
+        slope, factor = exponent(known, values[: len(known)]) if len(known) > 1 else (0.0, 0.0)
+        promised = factor * sizes[-1] ** slope
+        rows.append((part, *(f"{one:.2f}" for one in values), f"{slope:.2f}", f"{promised:.2f}"))
+    return rows
+
+
+def main() -> None:
+    """All sizes in turn, smallest first; the table and the CSV file."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+
+    def whole(text: str) -> int:
+        return int(float(text))
+
+    parser.add_argument("--rows", type=whole, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "jobs")
+    parser.add_argument("--set", nargs="+", default=[], help="further settings of the job")
+    parser.add_argument("--output", type=Path, help="CSV to write")
+    values = parser.parse_args()
+    values.folder.mkdir(parents=True, exist_ok=True)
+    found: dict[int, dict[str, float]] = {}
+    for rows in sorted(values.rows):
+        path = values.folder / f"rows-{rows}.parquet"
+        if not path.exists():
+            generate(path.with_suffix(".part"), rows, "parquet")
+            path.with_suffix(".part").rename(path)
+        found[rows] = measured(path, rows, values.folder, values.set)
+        told = ", ".join(f"{part} {one:.1f}" for part, one in found[rows].items())
+        print(f"{rows:,} rows: {told}", flush=True)
+    lines = table(found)
+    for line in lines:
+        print(f"{line[0]:<20}" + "".join(f"{cell:>15}" for cell in line[1:]))
+    if values.output:
+        values.output.parent.mkdir(parents=True, exist_ok=True)
+        with values.output.open("w", newline="") as stream:
+            csv.writer(stream, lineterminator="\n").writerows(lines)
+
+
+if __name__ == "__main__":
+    main()
