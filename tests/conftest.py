@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import pickle
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -183,6 +182,23 @@ pickle.dump(result, open(found, "wb"))
 """One of several processes: calls a function of a test module, and leaves what it returns."""
 
 
+def meeting_place(count: int) -> tuple[Any, dict[str, str]]:
+    """A store as `torchrun` has one, for as long as it is held, and variables of the processes."""
+    from torch.distributed import TCPStore
+
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    return store, {
+        "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def meeting() -> Callable[[int], tuple[Any, dict[str, str]]]:
+    """See `meeting_place`."""
+    return meeting_place
+
+
 @pytest.fixture
 def on_ranks(tmp_path: Path) -> OnRanks:
     """Calls a function of a test module in several processes that work together."""
@@ -197,9 +213,7 @@ def on_ranks(tmp_path: Path) -> OnRanks:
         """
         given = tmp_path / "given"
         given.write_bytes(pickle.dumps(arguments))
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        place = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        store, place = meeting_place(count)
         source = function.__code__.co_filename
         found = [tmp_path / f"found-{number}" for number in range(count)]
         command = [sys.executable, "-c", RANK, source, function.__name__, str(given)]
@@ -211,6 +225,7 @@ def on_ranks(tmp_path: Path) -> OnRanks:
             for number, path in enumerate(found)
         ]  # fmt: skip
         told = [process.communicate(timeout=300)[1] for process in processes]
+        del store
         assert [process.returncode for process in processes] == [0] * count, "\n".join(told)
         return [pickle.loads(path.read_bytes()) for path in found]
 

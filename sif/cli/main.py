@@ -30,7 +30,7 @@ from sif.config import (
     new_run_folder,
 )
 from sif.errors import LONGEST, ConfigError, FailedJobsError, SifError, one_line
-from sif.utils.ranks import is_silent
+from sif.utils.ranks import several, tells
 from sif.utils.registry import NameTaken
 
 EXIT_FAILED_JOBS = 1
@@ -183,6 +183,8 @@ def _dispatch(arguments: list[str]) -> None:
         name = arguments.pop(0)
         if name not in VERBS:
             raise ConfigError(f"unknown command {name!r}{did_you_mean(name, VERBS)}")
+    if several() and name != "run":
+        raise ConfigError(f"torchrun: expected a job, found the command {name}")
     VERBS[name].call(_parser(name).parse_strictly(arguments))
 
 
@@ -203,6 +205,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return 0
     except KeyboardInterrupt as interruption:
+        if not tells():
+            return EXIT_INTERRUPTED
         return _report(": ".join(["interrupted", *map(str, interruption.args)]), EXIT_INTERRUPTED)
     except BrokenPipeError:
         # The reader went away (`| head`); nothing is left to say, and Python must not try at exit.
@@ -212,7 +216,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "--debug" in arguments:
             traceback.print_exc()
         code = EXIT_FAILED_JOBS if isinstance(error, FailedJobsError) else EXIT_BAD_INPUT
-        if is_silent(error):
+        if not tells():
             return code
         return _report(f"error: {_one_line(error)}", code)
 

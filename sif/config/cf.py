@@ -133,6 +133,12 @@ class DataConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _times_of_a_split(self) -> DataConfig:
+        if self.split_file is not None and (self.since is not None or self.until is not None):
+            raise ValueError("since and until contradict split_file, which says what is in it")
+        return self
+
+    @model_validator(mode="after")
     def _distinct_fields(self) -> DataConfig:
         generated = ("time",) if self.time_buckets is not None else ()
         # "operation" is the block of a genotype that is named after no field.

@@ -136,7 +136,7 @@ def evaluate_on(
     if objective == "ranking" and isinstance(scorer, RankingScorer):
         return rank_all_items(scorer, history, truth, cutoffs)
     if objective == "rating" and isinstance(scorer, RatingScorer):
-        return rating_errors(scorer, train, truth)
+        return sharing().told(rating_errors(scorer, train, truth))
     raise ConfigError(f"objective {objective}: {type(scorer).__name__} has no method for it")
 
 

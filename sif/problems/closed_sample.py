@@ -10,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 
 from sif.data.interactions import Interactions
-from sif.errors import DivergedError
+from sif.errors import DivergedError, RankError
 from sif.evaluation.evaluate import pair_matrix
 from sif.evaluation.metrics import ranking_metrics
 from sif.problems.halving import Judge
 from sif.spaces.closed.clicks import Clicks
 from sif.spaces.closed.family import AnyWeights, Family
 from sif.utils.device import lacks_memory
+from sif.utils.ranks import sharing
 
 K = 10
 """Cut-off of the metric that decides."""
@@ -77,6 +78,8 @@ class ClosedSample:
         except (MemoryError, RuntimeError) as error:
             if not lacks_memory(error):
                 raise
+            if sharing().count > 1:  # where the others wait for this one's part
+                raise RankError(f"closed forms: out of memory; {WITHOUT}") from None
             self.lacked_memory = True
             self._levels.clear()  # so that there is more for the next one
             self.clicks.forget()

@@ -135,7 +135,7 @@ def parts(
         is_valid = held_out_last(known) if in_order else held_out(known, seed)
     else:
         later = ordered(read(valid, name="valid"), config.order, "valid")
-        judged = _cleaned(later, config, 1, 1)
+        judged = _cleaned(later, config.lasting, 1, 1)  # whenever it happened
         if known.rating is not None and judged.rating is None:
             raise DataError("valid: expected a rating column as in the interactions, found none")
         known, is_valid = _joined(known, judged)

@@ -33,7 +33,7 @@ from sif.utils.device import deterministic, make_runtime, torch_threads
 from sif.utils.digest import digest
 from sif.utils.environment import environment
 from sif.utils.locks import locked
-from sif.utils.ranks import Ranks, agreed, joined
+from sif.utils.ranks import Ranks, joined
 
 STAGES = 5
 """Version of what the stages of a job keep."""
@@ -65,8 +65,7 @@ def run(
         folder = ranks.told(config.output_dir)
         config = config.model_copy(update={"output_dir": folder})
         task, config, study = ranks.in_turn(lambda: _prepared(config, resume, ranks))
-        agreed(ranks, "settings", _settings(config))
-        agreed(ranks, "data", study.split_hash)
+        _agreed(ranks, config, study)
         if not resume:
             ranks.first(lambda: _make_folder(folder, config))
         with _context(config, folder, quiet, study, finish, ranks) as context, deterministic():
@@ -90,6 +89,23 @@ def _prepared(
         study = task.prepare(config, replace(runtime, processes=ranks.count))
     check_installed(config.tracking)
     return task, config, study
+
+
+def _agreed(ranks: Ranks, config: CommonConfig, study: Study) -> None:
+    """Refuses settings or data of which processes have different ones.
+
+    Raises:
+        ConfigError: The first process that has others is named, by all.
+    """
+    first, *others = ranks.gathered((config, study.split_hash))
+    for number, one in enumerate(others, 1):
+        changed = differences(first[0], one[0])
+        if changed or first[1] != one[1]:
+            what = "; ".join(changed) or f"data: split {first[1]} or {one[1]}"
+            raise ConfigError(
+                f"torchrun: expected the same in all processes, found in process 0 or {number}: "
+                f"{what}"
+            )
 
 
 def _settings(config: CommonConfig) -> str:

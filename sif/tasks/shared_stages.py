@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sif.errors import LostRankError, RankError, SifError
+from sif.errors import LostRankError, RankError, SifError, TrackingError
 from sif.problems.base import StageStore
 from sif.tasks.checkpoint import LoopCheckpointer, StageFolder, State
-from sif.utils.ranks import ALONE, Ranks, shared_by, sharing
+from sif.utils.ranks import ALONE, Ranks, on_cpu, shared_by, sharing
 
 
 class SharedStages(StageStore):
@@ -36,9 +36,11 @@ class SharedStages(StageStore):
         if sharing() == ALONE:  # within a stage of the first process
             return found
         if name not in self._results:
-            told = self._ranks.told(found)
+            told: Any = self._ranks.told(found)
             if told is None:
                 return None
+            if isinstance(told, SifError):  # of a job that this one is a part of
+                raise told
             self._results[name] = told
         return self._results[name]
 
@@ -81,11 +83,11 @@ class SharedStages(StageStore):
                     outcome = kept.run(name, done)
                 elif shared:
                     work(_TellingCheckpointer(self._ranks, None))
-            except (LostRankError, RankError):
-                raise
+            except (LostRankError, RankError, TrackingError):
+                raise  # of this process alone, which ends
             except SifError as error:
                 outcome = error
-        told = self._ranks.told(outcome)
+        told: State | SifError | None = self._ranks.told(on_cpu(outcome))
         if isinstance(told, SifError):
             raise told
         assert told is not None  # noqa: S101
@@ -105,6 +107,5 @@ class _TellingCheckpointer:
     def offer(self, state: Callable[[], State]) -> None:
         """Saves if the last time is long enough ago; all processes make the state."""
         if self._ranks.told(self._kept is not None and self._kept.is_due):
-            found = state()
-            if self._kept is not None:
-                self._kept.offer(lambda: found)
+            found, kept = state(), self._kept
+            self._ranks.first(lambda: None if kept is None else kept.offer(lambda: found))

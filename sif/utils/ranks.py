@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 from torch import distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from sif.errors import ConfigError, LostRankError, RankError, SifError
 
@@ -199,44 +200,72 @@ def joined(device: str) -> Iterator[Ranks]:
     Raises:
         ConfigError: The environment is not that of `torchrun`, or the others cannot be reached.
     """
-    alone = os.environ.get("WORLD_SIZE", "1") == "1" or "RANK" not in os.environ
-    if alone or (dist.is_available() and dist.is_initialized()):  # a job within another one
+    if not several() or dist.is_initialized():  # a job within another one
         yield sharing()
         return
     backend = "gloo"
     if device != "cpu" and torch.cuda.is_available():
+        if ":" in device:
+            raise ConfigError(f"device: expected cuda, a card for each process, found {device}")
         backend = "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     try:
-        dist.init_process_group(backend, timeout=PATIENCE)
+        store, number, count = next(iter(rendezvous("env://", timeout=PATIENCE)))
+        dist.init_process_group(
+            backend, store=store, rank=number, world_size=count, timeout=PATIENCE
+        )
+        _meeting.append(store)
     except (ValueError, *_LOST) as error:
         raise ConfigError(f"torchrun: the processes of the job did not meet: {error}") from error
     try:
         ranks = Ranks(dist.get_rank(), dist.get_world_size())
         with shared_by(ranks):
             yield ranks
+    except LostRankError:
+        raise
+    except BaseException:
+        tells()  # asked before the others notice that this process ends
+        raise
     finally:
         dist.destroy_process_group()
 
 
-def agreed(ranks: Ranks, what: str, value: str) -> None:
-    """Refuses values of which the processes have different ones.
+def several() -> bool:
+    """Whether `torchrun` started this process beside others."""
+    return os.environ.get("WORLD_SIZE", "1") != "1" and "RANK" in os.environ
 
-    Raises:
-        ConfigError: The first that differs is named, by every process.
+
+def tells() -> bool:
+    """Whether this process is the one that tells people of an error, which ends all.
+
+    It is the first that asked; before processes have met, the first one of each machine.
     """
-    found = ranks.gathered(value)
-    other = next((number for number, one in enumerate(found) if one != found[0]), None)
-    if other is not None:
-        raise ConfigError(
-            f"torchrun: {what}: expected the same in all processes, found {found[0]} in process 0 "
-            f"and {found[other]} in process {other}"
-        )
+    if not _meeting:
+        number = os.environ.get("LOCAL_RANK", os.environ.get("RANK", "0"))
+        return not several() or number == "0"
+    if not _asked:
+        try:
+            _asked.append(_meeting[-1].add("told", 1) == 1)
+        except _LOST:  # where they met has ended, too
+            _asked.append(True)
+    return _asked[0]
 
 
-def is_silent(error: Exception) -> bool:
-    """Whether an error on this process is one that the first one tells, too."""
-    return os.environ.get("RANK", "0") != "0" and not isinstance(error, RankError)
+_meeting: list[Any] = []
+"""The store by which the processes met; none before."""
+_asked: list[bool] = []
+"""The answer of `tells`, once it was asked for."""
+
+
+def on_cpu(value: Any) -> Any:
+    """Nested dicts, lists and tuples, tensors on the CPU: for processes with other cards."""
+    if isinstance(value, Tensor):
+        return value.cpu()
+    if isinstance(value, dict):
+        return {key: on_cpu(one) for key, one in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(on_cpu, value))
+    return value
 
 
 @contextlib.contextmanager

@@ -33,7 +33,9 @@ class Kept:
     def __init__(self) -> None:
         self.names: list[str] = []
 
-    def run(self, name: str, work: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    def run(
+        self, name: str, work: Callable[[Any], dict[str, Any]], shared: bool = False
+    ) -> dict[str, Any]:
         self.names.append(name)
         return work(SimpleNamespace(restore=lambda: None, offer=lambda state: None))
 

@@ -159,7 +159,9 @@ class Files(StageStore):
     def __init__(self, folder: Path, stop: int | None = None) -> None:
         self.folder, self.stop = folder, stop
 
-    def run(self, name: str, work: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    def run(
+        self, name: str, work: Callable[[Any], dict[str, Any]], shared: bool = False
+    ) -> dict[str, Any]:
         self.path = self.folder / name
         return work(self)
 

@@ -69,6 +69,7 @@ TRAININGS: dict[str, tuple[Genotype, dict[str, Any]]] = {
     "maxima in batches": (staged("max", "both", "history"), {"batch_size": 50}),
     "ratings": (staged("multiply", "both", "both"), {"objective": "rating", "batch_size": 50}),
     "products by blocks": (staged("multiply", "id", "id"), {"block_pairs": 30}),
+    "blocks of a few pairs": (staged("multiply", "id", "id"), {"block_pairs": 5}),
     "maxima by blocks": (staged("max", "id", "id"), {"block_pairs": 30}),
     "histories by blocks": (staged("multiply", "both", "id"), {"block_pairs": 30}),
     "softmax by blocks": (staged("multiply", "id", "id"), {"block_pairs": 40, "loss": "softmax"}),

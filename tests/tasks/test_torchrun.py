@@ -6,11 +6,11 @@ import functools
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,30 +28,41 @@ CLOSED = JOB
 """Its closed form spares the search."""
 FUNCTIONS = (*JOB, "search.stages=[encoding,operation,weighting]", "train.block_pairs=200")
 PATIENCE = 240.0
+Start = Callable[..., "Running"]
 Alone = Callable[[Sequence[str]], dict[str, Any]]
 pytestmark = pytest.mark.slow
 
 
-def processes(count: int, *commands: Sequence[str]) -> list[subprocess.Popen[str]]:
-    """Processes of one job, each with its command; one command stands for all."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    place = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    found = []
-    for number in range(count):
-        words = [sys.executable, str(ROOT / "run.py"), *commands[number % len(commands)]]
-        own = {**os.environ, **place, "RANK": str(number), "PYTHONPATH": str(ROOT)}
-        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        found.append(subprocess.Popen(words, env=own, text=True, **pipes))
-    return found
+@dataclass
+class Running:
+    """Processes of one job."""
+
+    store: Any
+    processes: list[subprocess.Popen[str]]
+
+    def ended(self) -> tuple[list[int], list[str]]:
+        """Exit codes, and the lines on standard error of all."""
+        lines: list[str] = []
+        for one in self.processes:
+            lines += one.communicate(timeout=PATIENCE)[1].splitlines()
+        return [one.returncode for one in self.processes], lines
 
 
-def ended(running: list[subprocess.Popen[str]]) -> tuple[list[int], list[str]]:
-    """Exit codes, and the lines on standard error of all."""
-    lines: list[str] = []
-    for one in running:
-        lines += one.communicate(timeout=PATIENCE)[1].splitlines()
-    return [one.returncode for one in running], lines
+@pytest.fixture(scope="session")
+def start(meeting: Callable[[int], tuple[Any, dict[str, str]]]) -> Start:
+    """Starts processes of one job, each with its command; one command stands for all."""
+
+    def begin(count: int, *commands: Sequence[str]) -> Running:
+        store, place = meeting(count)
+        found = []
+        for number in range(count):
+            words = [sys.executable, str(ROOT / "run.py"), *commands[number % len(commands)]]
+            own = {**os.environ, **place, "RANK": str(number), "PYTHONPATH": str(ROOT)}
+            pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            found.append(subprocess.Popen(words, env=own, text=True, **pipes))
+        return Running(store, found)
+
+    return begin
 
 
 def result(folder: Path) -> dict[str, Any]:
@@ -80,13 +91,13 @@ def near(found: Any, expected: Any, place: str = "") -> None:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Alone:
+def alone(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Alone:
     """What a job finds in one process."""
 
     @functools.cache
     def found(job: Sequence[str]) -> dict[str, Any]:
         folder = tmp_path_factory.mktemp("alone") / "run"
-        codes, lines = ended(processes(1, [*job, "--output-dir", str(folder)]))
+        codes, lines = start(1, [*job, "--output-dir", str(folder)]).ended()
         assert codes == [0], lines
         files = sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
         return {**result(folder), "files": files}
@@ -113,23 +124,28 @@ def test_torchrun_runs_the_job_of_one_process(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs signals of Linux")
-@pytest.mark.parametrize("after", ["fixed*.safetensors", "search*.safetensors"])
+@pytest.mark.parametrize(("after", "killed"), [("fixed*", 1), ("search*", 0)])
 def test_a_killed_process_ends_all_and_any_number_resumes(
-    after: str, alone: Alone, tmp_path: Path
+    after: str, killed: int, alone: Alone, start: Start, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    running = processes(2, [*FUNCTIONS, "--output-dir", str(folder)])
-    until(lambda: any((folder / "checkpoint").glob(after)) or running[0].poll() is not None)
+    job = start(2, [*FUNCTIONS, "--output-dir", str(folder)])
+    running = job.processes
+    until(
+        lambda: (
+            any((folder / "checkpoint").glob(f"{after}.safetensors"))
+            or running[0].poll() is not None
+        )
+    )
     assert running[0].poll() is None, running[0].communicate()[1]
-    running[1].send_signal(signal.SIGKILL)
-    codes, lines = ended(running)
-    assert codes == [2, -signal.SIGKILL]
-    assert lines == [
-        "error: torchrun: process 0 of 2 lost another one, which ended; the job can be resumed"
-    ]
+    running[killed].send_signal(signal.SIGKILL)
+    codes, lines = job.ended()
+    assert codes == ([-signal.SIGKILL, 2] if killed == 0 else [2, -signal.SIGKILL])
+    told = f"error: torchrun: process {1 - killed} of 2 lost another one, which ended"
+    assert lines == [f"{told}; the job can be resumed"]
     assert not (folder / "metrics.json").exists()
     count = 3 if after.startswith("fixed") else 1
-    codes, lines = ended(processes(count, ["--quiet", "--resume", str(folder)]))
+    codes, lines = start(count, ["--quiet", "--resume", str(folder)]).ended()
     assert codes == [0] * count, lines
     near(result(folder), {k: v for k, v in alone(FUNCTIONS).items() if k != "files"})
 
@@ -144,31 +160,45 @@ def until(condition: Callable[[], bool]) -> None:
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        (["--seed", "1"], "error: torchrun: settings: expected the same in all processes, found "),
+        (
+            ["--seed", "1"],
+            "error: torchrun: expected the same in all processes, found in process 0 or 1: seed: ",
+        ),
         (["--dataset", "nowhere.csv"], "error: process 1 of 2: "),
     ],
 )
 def test_processes_with_other_input_are_refused_in_a_line(
-    changed: list[str], told: str, tmp_path: Path
+    changed: list[str], told: str, start: Start, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
     same = [*JOB, "--output-dir", str(folder)]
     other = [*JOB[:2], *changed, *JOB[2:], "--output-dir", str(folder)]
-    codes, lines = ended(processes(2, same, other))
+    codes, lines = start(2, same, other).ended()
     assert codes == [2, 2]
-    own = [line for line in lines if "lost another one" not in line]
-    assert len(own) == 1
-    assert own[0].startswith(told)
+    assert len(lines) == 1
+    assert lines[0].startswith(told)
     assert not folder.exists()
 
 
-def test_what_all_find_is_told_once(tmp_path: Path) -> None:
+def test_what_all_find_is_told_once(start: Start, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    codes, lines = ended(
-        processes(2, [*JOB, "--output-dir", str(folder), "--dataset", "nowhere.csv"])
-    )
+    words = [*JOB, "--output-dir", str(folder), "--dataset", "nowhere.csv"]
+    codes, lines = start(2, words).ended()
     assert codes == [2, 2]
     assert len(lines) == 1
     assert lines[0].startswith("error: ")
     assert "nowhere.csv" in lines[0]
     assert not folder.exists()
+
+
+def test_commands_other_than_jobs_are_refused(
+    sif: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    done = sif("bench", "--task", "cf")
+    assert done.code == 2
+    assert done.err == ["error: torchrun: expected a job, found the command bench"]
+    done = sif("--resume", "nowhere")  # told by a machine where only this is wrong
+    assert done.code == 2
+    assert len(done.err) == 1

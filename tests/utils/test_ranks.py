@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from sif.errors import ConfigError, DivergedError, EntryError, LostRankError, RankError
-from sif.utils.ranks import ALONE, Ranks, agreed, is_silent, joined, shared_by, sharing
+from sif.errors import DivergedError, EntryError, LostRankError
+from sif.utils.ranks import ALONE, Ranks, joined, on_cpu, shared_by, sharing, tells
 
 OnRanks = Callable[..., list[Any]]
 
@@ -52,10 +52,8 @@ def everything(ranks: Ranks) -> dict[str, Any]:
     found["once"] = ranks.once(lambda: number + 7)
     found["errors"] = [
         said(lambda: ranks.once(fails)), said(lambda: ranks.together(fails_here)),
-        said(lambda: agreed(ranks, "settings", f"s{number}")),
         said(lambda: ranks.in_turn(fails_here)),
     ]  # fmt: skip
-    agreed(ranks, "settings", "same")
     with joined("cpu") as inner:  # a job within a job
         found["inner"] = inner == ranks
     return found
@@ -77,13 +75,9 @@ def test_processes_add_up_tell_and_raise_alike(count: int, on_ranks: OnRanks) ->
         assert found["alone"] == (number, range(2))
         assert found["first"] == ((0, True) if number == 0 else None)
         assert found["once"] == 7
-        once, together, differ, in_turn = found["errors"]
+        once, together, in_turn = found["errors"]
         assert once == "EntryError: row 1: expected a number, found none"
         assert together == "DivergedError: process 1 diverged"
-        assert differ == (
-            "ConfigError: torchrun: settings: expected the same in all processes, found s0 in "
-            "process 0 and s1 in process 1"
-        )
         own = f"RankError: process 1 of {count}: process 1 diverged"
         assert in_turn == (own if number == 1 else "nothing")
         assert found["inner"]
@@ -119,8 +113,26 @@ def test_one_process_is_alone() -> None:
     assert list(ALONE.own(range(3))) == [0, 1, 2]
 
 
-def test_only_the_first_process_tells_what_all_find(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not is_silent(ConfigError("threads: expected a number, found none"))
-    monkeypatch.setenv("RANK", "1")
-    assert is_silent(ConfigError("threads: expected a number, found none"))
-    assert not is_silent(RankError("process 1 of 2: no such file"))
+def test_before_processes_meet_one_of_each_machine_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tells()
+    for name, value in {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert not tells()
+    monkeypatch.setenv("LOCAL_RANK", "0")  # of the second machine
+    assert tells()
+
+
+def who_tells(ranks: Ranks) -> list[bool]:
+    return [tells(), tells()]
+
+
+@pytest.mark.slow
+def test_of_those_that_met_one_tells(on_ranks: OnRanks) -> None:
+    found = on_ranks(3, who_tells)
+    assert sorted(found) == [[False, False], [False, False], [True, True]]
+
+
+def test_tensors_are_told_from_the_cpu() -> None:
+    tensor = torch.ones(2)
+    state = {"a": [tensor, (1, tensor)], 3: None}
+    assert on_cpu(state) == state

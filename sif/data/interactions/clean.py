@@ -170,7 +170,8 @@ class Filters:
 
     def __str__(self) -> str:
         """Those that are set, for messages."""
-        rules = {name: value for name, value in vars(self).items() if value not in (None, 1)}
+        usual = vars(Filters())
+        rules = {name: value for name, value in vars(self).items() if value != usual[name]}
         return ", ".join(f"{name} {_written(name, value)}" for name, value in rules.items())
 
 

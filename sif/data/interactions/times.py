@@ -8,6 +8,7 @@ dates. Smaller numbers, as of a counter, are seconds. A column that contradicts 
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -56,6 +57,9 @@ def moment_of(value: Any, name: str) -> int:
         ConfigError: It is no time.
     """
     try:
+        number = float(value) if _NUMBER.fullmatch(str(value).strip()) else math.nan
+        if abs(number) < _BEGIN[0]:  # seconds, though the digits may read as a date
+            return math.floor(number)
         seconds = seconds_of([value])[0]
     except EntryError:
         raise ConfigError(f"{name}: {EXPECTED}, found {value!r}") from None

@@ -26,7 +26,7 @@ from sif.spaces.interaction.encoders import BlockHistories, Encoder, Histories, 
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.losses import Batch, LossKind, LossSettings, Scored
 from sif.spaces.interaction.pair_blocks import PairBlocks
-from sif.utils.ranks import sharing
+from sif.utils.ranks import shared_by, sharing
 
 Given = Sequence[Tensor | None]
 Summand = Callable[[int, Given], Tensor]
@@ -154,6 +154,7 @@ class _BlockSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, work: _Work, n_given: int, *tensors: Any) -> Any:
         ctx.set_materialize_grads(False)
+        ctx.ranks = sharing()  # threads of autograd do not know it
         needs = ctx.needs_input_grad[2:]
         ctx.work = work
         ctx.given = [
@@ -172,7 +173,8 @@ class _BlockSum(torch.autograd.Function):
         if upstream is None:
             return (None,) * len(ctx.needs_input_grad)
         if found is None:
-            found = ctx.work.gradients(ctx.given, upstream)[1]
+            with shared_by(ctx.ranks):
+                found = ctx.work.gradients(ctx.given, upstream)[1]
         else:
             found = [None if one is None else one.mul_(upstream) for one in found]
         ctx.work = ctx.given = ctx.found = None  # frees what they hold

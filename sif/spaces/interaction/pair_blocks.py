@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sif.spaces.interaction.pair_products import PairGraph, PairSums, starts
-from sif.utils.ranks import sharing
+from sif.utils.ranks import shared_by, sharing
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,8 +219,10 @@ class _BlockedSums(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, table: Tensor, sums: BlockedSums, side: int) -> Any:
         ctx.sums, ctx.side = sums, side
+        ctx.ranks = sharing()  # threads of autograd do not know it
         return sums.summed(side, table)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        return ctx.sums.summed(1 - ctx.side, grads[0].contiguous()), None, None
+        with shared_by(ctx.ranks):
+            return ctx.sums.summed(1 - ctx.side, grads[0].contiguous()), None, None

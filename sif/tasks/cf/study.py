@@ -55,6 +55,7 @@ from sif.tasks.plan import Measurements, Plan
 from sif.tasks.study import Study, TrainOne
 from sif.utils.device import Runtime
 from sif.utils.random import derive_seed
+from sif.utils.ranks import sharing
 
 NO_DOWNLOAD = (
     "dataset planted: generated here with a known interaction function; for real data: "
@@ -254,7 +255,7 @@ class InteractionStudy(Study):
         if self.closed is None:
             return OwnCost(0.0, math.inf, 0.0), 0.0
         try:
-            return self.closed.cost()
+            return sharing().once(self.closed.cost)  # one clock decides for all processes
         except SifError:  # as the stage itself may, which is told then
             return OwnCost(0.0, 0.0, 0.0, searching=None), 0.0
 

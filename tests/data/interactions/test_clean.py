@@ -18,6 +18,7 @@ from sif.data.interactions import (
     merge_duplicates,
 )
 from sif.data.interactions.clean import check_usable
+from sif.data.interactions.load import filters_of
 from sif.data.load import load_dataset
 from sif.errors import DataError, SifError
 
@@ -162,6 +163,13 @@ def test_bad_times_are_refused(settings: dict[str, Any], told: str, tmp_path: Pa
     with pytest.raises(SifError) as error:
         load_dataset(timed(tmp_path / "some.csv"), **settings)
     assert told in str(error.value)
+
+
+@pytest.mark.parametrize("value", [200_001, "200001", 200_001.9])
+def test_numbers_of_settings_are_seconds_whatever_date_they_spell(value: Any) -> None:
+    assert filters_of(since=value).since == 200_001
+    assert filters_of(until="1970-01-03").until == 2 * DAY
+    assert str(filters_of(until=1)) == "until 1970-01-01T00:00:01"
 
 
 @pytest.mark.parametrize("name", ["since", "until"])

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from sif.data.interactions import Columns, read_frame
+from sif.data.interactions import Columns, Filters, read_frame
 from sif.data.streamed import columns
 from sif.data.streamed.load import Place, load_streamed
 from sif.data.streamed.mapped import Rules
@@ -58,8 +58,9 @@ def frame() -> pd.DataFrame:
     return pd.DataFrame({"user": [f"u{key // 9}" for key in keys], "item": keys % 9})
 
 
-def read(source: RecordSource, place: Place, **rules: Any) -> Any:
-    return load_streamed(source, "rows", Columns(), Rules(**rules), None, place).interactions
+def read(source: RecordSource, place: Place, **filters: Any) -> Any:
+    rules = Rules(Filters(**filters))
+    return load_streamed(source, "rows", Columns(), rules, None, place).interactions
 
 
 def test_a_source_that_was_cut_off_goes_on(frame: pd.DataFrame, tmp_path: Path) -> None:

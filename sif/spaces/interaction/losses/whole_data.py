@@ -35,7 +35,8 @@ def whole_data(interaction: Scored, batch: Batch, settings: LossSettings) -> Ten
         users, items = None, None
         if weighting is not None:
             age, users, items = batch.age_on_graph(), weighting.user, weighting.item
-        everything = (weighted_gram(a, users) * weighted_gram(b, items)).sum() / len(graph)
+        pairs = max(len(graph), 1)  # users of a block may have none
+        everything = (weighted_gram(a, users) * weighted_gram(b, items)).sum() / pairs
     else:
         ids, age = batch.ids, batch.age
         place = ids[:, 0], ids[:, 1]
