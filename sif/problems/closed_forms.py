@@ -138,14 +138,15 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
         """
         begin, history = time.perf_counter(), list[dict[str, float]]()
         saved = checkpointer.restore() or {"told": {}, "seconds": 0.0}
+        measure = self.metric  # of some users it is another number than of all
 
         def seconds() -> float:
             return float(saved["seconds"]) + time.perf_counter() - begin
 
         def hear(search: Halving) -> None:
             merit = 0.0 if search.best is None else search.best[1]
-            if search.judged_by_all and (not history or history[-1][self.metric] != merit):
-                entry = {"epoch": search.judged, "seconds": seconds(), self.metric: merit}
+            if search.judged_by_all and (not history or history[-1][measure] != merit):
+                entry = {"epoch": search.judged, "seconds": seconds(), measure: merit}
                 history.append(entry)
                 if search.is_new:  # an earlier sitting logged its own
                     tracker.log(entry, search.judged)
@@ -155,6 +156,7 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
         with torch_threads(self._threads):
             if design == OPEN:
                 sample = ClosedSample(self.train_part, self.valid_part, self._seed)
+                measure = self.metric if sample.is_whole else f"{self.metric} of some users"
                 families = tuple(FAMILIES.values())
                 out_of_time = self.runtime.out_of_time
                 search = Halving(

@@ -45,6 +45,7 @@ class ClosedSample:
     Attributes:
         clicks: Of all train rows.
         lacked_memory: Whether a design did not fit into memory.
+        is_whole: Whether these are all validation users with train rows.
     """
 
     def __init__(self, train: Interactions, valid: Interactions, seed: int) -> None:
@@ -52,8 +53,9 @@ class ClosedSample:
         wanted = pair_matrix(valid)
         both = (np.diff(wanted.indptr) > 0) & (np.diff(self.clicks.pairs.indptr) > 0)
         users = np.random.default_rng([seed, 0xC5]).permutation(np.flatnonzero(both))
-        users = users[: max(MANY, SCORES // max(self.clicks.n_items, 1))]
-        self._users, self._wanted = users, wanted
+        most = max(MANY, SCORES // max(self.clicks.n_items, 1))
+        self.is_whole = len(users) <= most
+        self._users, self._wanted = users[:most], wanted
         self._levels: dict[tuple[int, int | None], _Level] = {}
         self.lacked_memory = False
 

@@ -62,7 +62,7 @@ def curves(problem: Problem[Any, Any], results: Results) -> dict[str, Any]:
     shown, judged = problem.shown, problem.judged
     return {
         "training": {
-            name: [(point["seconds"], point[shown]) for point in trained.result.history]
+            name: [(p["seconds"], p[shown]) for p in trained.result.history if shown in p]
             for name, trained in results.trained.items()
         },
         "search": {

@@ -104,6 +104,21 @@ def test_a_search_repeats_itself(once: tuple[ClosedProblem, Trained[Any]]) -> No
     assert again.result.valid == first.result.valid and again.numbers == first.numbers
 
 
+def test_judgments_by_some_users_are_no_figures_of_all(
+    once: tuple[ClosedProblem, Trained[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = once[1].result.history
+    assert len(history) > 1
+    assert all("ndcg@10" in entry for entry in history)
+    monkeypatch.setattr("sif.problems.closed_sample.MANY", 50)
+    monkeypatch.setattr("sif.problems.closed_sample.SCORES", 1)
+    *judged, last = trained(problem_of(groups())).result.history
+    assert judged
+    assert not any("ndcg@10" in entry for entry in judged)
+    assert all(entry["ndcg@10 of some users"] > 0 for entry in judged)
+    assert last["ndcg@10"] > 0
+
+
 def test_a_resumed_search_is_the_uninterrupted_one(
     once: tuple[ClosedProblem, Trained[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

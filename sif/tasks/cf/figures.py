@@ -68,7 +68,7 @@ def figure_data(
         "training": {
             "metric": metric,
             "series": {
-                name: [(point["seconds"], point[metric]) for point in one.result.history]
+                name: [(p["seconds"], p[metric]) for p in one.result.history if metric in p]
                 for name, one in results.trained.items()
             },
         },
@@ -81,17 +81,17 @@ def figure_data(
 def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
     """Draws every figure from its data; returns the paths."""
     search, function = document["search"], document["function"]
-    drawn = "decays" if "decays" in function else "transforms"
-    paths = [folder / f"{name}.png" for name in ("search", drawn, "test", "training")]
-    if search is None:  # it diverged
-        del paths[0]
-    else:
-        _draw_search(paths[0], search)
-    if "decays" in function:
-        plots.history_decays(paths[-3], function["decays"])
-    else:
+    paths = [folder / f"{name}.png" for name in ("test", "training")]
+    if "decays" not in function:
         curves = {name: (function["x"], y) for name, y in function["curves"].items()}
-        plots.transform_curves(paths[-3], curves)
+        paths.insert(0, folder / "transforms.png")
+        plots.transform_curves(paths[0], curves)
+    elif function["decays"]:  # a history without order has none
+        paths.insert(0, folder / "decays.png")
+        plots.history_decays(paths[0], function["decays"])
+    if search is not None:  # None: it diverged
+        paths.insert(0, folder / "search.png")
+        _draw_search(paths[0], search)
     comparison, training = document["comparison"], document["training"]
     names = shown_names(comparison)
     rows = [(names[name], *row) for name, *row in comparison["rows"] if name in names]
