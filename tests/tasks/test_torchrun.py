@@ -121,6 +121,8 @@ def test_torchrun_runs_the_job_of_one_process(
     assert done.stdout.count("verdict:") == 1
     files = sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
     near({**result(folder), "files": files}, alone(job))
+    assert "plots/test.png" in files
+    assert "plots/decays.png" not in files  # no model in order is served
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs signals of Linux")
