@@ -73,7 +73,8 @@ def test_nodes_that_share_the_folder_work_in_it(fake: Fake, setting: Setting) ->
     assert (lines, cluster.most, cluster.puts) == ([], 1, 0)
     assert results(setting, "a") == [["1,2", "red", "3", str(setting.folder)]]
     assert cluster.home.logs[setting.folder / "trials/a.log"] == b"at work in a\n"
-    assert ended["a"].peak_memory_mb is None or ended["a"].peak_memory_mb > 1
+    peak = ended["a"].peak_memory_mb
+    assert peak is None or peak > 0  # of a process that may end before it is looked at again
     assert cluster.home.names == set()
 
 
