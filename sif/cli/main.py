@@ -30,7 +30,7 @@ from sif.config import (
     new_run_folder,
 )
 from sif.errors import LONGEST, ConfigError, FailedJobsError, SifError, one_line
-from sif.utils.ranks import several, tells
+from sif.utils.ranks import leave, several, tells
 from sif.utils.registry import NameTaken
 
 EXIT_FAILED_JOBS = 1
@@ -203,10 +203,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _notes_told_once():
             _dispatch(list(arguments))
         sys.stdout.flush()
-        return 0
+        return leave(0)
     except KeyboardInterrupt as interruption:
         if not tells():
-            return EXIT_INTERRUPTED
+            return leave(EXIT_INTERRUPTED)
         return _report(": ".join(["interrupted", *map(str, interruption.args)]), EXIT_INTERRUPTED)
     except BrokenPipeError:
         # The reader went away (`| head`); nothing is left to say, and Python must not try at exit.
@@ -217,7 +217,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         code = EXIT_FAILED_JOBS if isinstance(error, FailedJobsError) else EXIT_BAD_INPUT
         if not tells():
-            return code
+            return leave(code)
         return _report(f"error: {_one_line(error)}", code)
 
 
@@ -255,7 +255,7 @@ def _one_line(error: SifError | OSError) -> str:
 
 def _report(line: str, code: int) -> int:
     print(line, file=sys.stderr, flush=True)
-    return code
+    return leave(code)
 
 
 if __name__ == "__main__":

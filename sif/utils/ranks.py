@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -221,13 +222,13 @@ def joined(device: str) -> Iterator[Ranks]:
         ranks = Ranks(dist.get_rank(), dist.get_world_size())
         with shared_by(ranks):
             yield ranks
+            ranks.gathered(None)  # none leaves before all are done
     except LostRankError:
         raise
     except BaseException:
         tells()  # asked before the others notice that this process ends
         raise
-    finally:
-        dist.destroy_process_group()
+    dist.destroy_process_group()
 
 
 def several() -> bool:
@@ -249,6 +250,19 @@ def tells() -> bool:
         except _LOST:  # where they met has ended, too
             _asked.append(True)
     return _asked[0]
+
+
+def leave(code: int) -> int:
+    """Ends a process that has met others, at once; elsewhere returns its exit code.
+
+    Libraries that still hold a connection to a process that has ended may abort this one while
+    Python takes them down.
+    """
+    if not _meeting:
+        return code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 _meeting: list[Any] = []
