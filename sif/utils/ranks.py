@@ -222,7 +222,8 @@ def joined(device: str) -> Iterator[Ranks]:
         ranks = Ranks(dist.get_rank(), dist.get_world_size())
         with shared_by(ranks):
             yield ranks
-            ranks.gathered(None)  # none leaves before all are done
+            with contextlib.suppress(LostRankError):
+                ranks.gathered(None)  # none leaves before all are done
     except LostRankError:
         raise
     except BaseException:
