@@ -43,7 +43,7 @@ class LoopCheckpointer:
 
     @property
     def is_due(self) -> bool:
-        """Whether the last time is long enough ago."""
+        """True if the last time is long enough ago."""
         return time.monotonic() - self._saved >= self._seconds
 
     def offer(self, state: Callable[[], State]) -> None:

@@ -70,7 +70,7 @@ class SharedStages(StageStore):
         return result
 
     def _outcome(self, name: str, work: Callable[[Any], State], shared: bool) -> State:
-        """What a stage comes to; the error of the first process, if any, is raised by all."""
+        """The result of a stage; the error of the first process, if any, is raised by all."""
         kept = self._kept
         outcome: State | SifError | None = None
 

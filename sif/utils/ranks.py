@@ -45,7 +45,7 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that writes, reports and decides."""
+        """True for the process that writes, reports and decides."""
         return self.number == 0
 
     def own(self, things: range) -> range:
@@ -80,7 +80,7 @@ class Ranks:
                     values.copy_(whole)
 
     def told(self, value: Value) -> Value:
-        """What the first process has here, on all.
+        """The first process's value, on all.
 
         Raises:
             LostRankError: A process ended.
@@ -93,7 +93,7 @@ class Ranks:
             return box[0]  # type: ignore[return-value]
 
     def gathered(self, value: Value) -> list[Value]:
-        """What each process has here, on all, by number.
+        """The values of all processes by number, on each.
 
         Raises:
             LostRankError: A process ended.
@@ -113,21 +113,17 @@ class Ranks:
         """
         if self.count == 1:
             return work()
-        value: Value | None = None
-        error: SifError | None = None
+        value, error = None, None
         if self.is_first:
-            try:
-                with shared_by(ALONE):
-                    value = work()
-            except SifError as found:
-                error = found
+            with shared_by(ALONE):
+                value, error = _tried(work)
         told = self.told(error)
         if told is not None:
             raise told
         return value
 
     def once(self, work: Callable[[], Value]) -> Value:
-        """What work of the first process alone comes to, on all; its errors are raised by all.
+        """The result of work of the first process alone, on all; its errors are raised by all.
 
         Raises:
             LostRankError: A process ended.
@@ -142,14 +138,7 @@ class Ranks:
         """
         if self.count == 1:
             return work()
-        value: Value | None = None
-        error: SifError | None = None
-        try:
-            value = work()
-        except LostRankError:
-            raise
-        except SifError as found:
-            error = found
+        value, error = _tried(work)
         for one in self.gathered(error):
             if one is not None:
                 raise one
@@ -170,6 +159,16 @@ class Ranks:
             return work()
         except SifError as error:
             raise RankError(f"process {self.number} of {self.count}: {error}") from error
+
+
+def _tried(work: Callable[[], Value]) -> tuple[Value | None, SifError | None]:
+    """The result of work, or its error; LostRankError is no error of the work."""
+    try:
+        return work(), None
+    except LostRankError:
+        raise
+    except SifError as error:
+        return None, error
 
 
 ALONE = Ranks()
@@ -233,12 +232,12 @@ def joined(device: str) -> Iterator[Ranks]:
 
 
 def several() -> bool:
-    """Whether `torchrun` started this process beside others."""
+    """True if `torchrun` started this process beside others."""
     return os.environ.get("WORLD_SIZE", "1") != "1" and "RANK" in os.environ
 
 
 def tells() -> bool:
-    """Whether this process is the one that tells people of an error, which ends all.
+    """True for the process that tells people of an error, which ends all.
 
     It is the first that asked; before processes have met, the first one of each machine.
     """

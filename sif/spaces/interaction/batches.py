@@ -59,7 +59,7 @@ class Drawing:
 
     @property
     def draws(self) -> bool:
-        """Whether anything is drawn."""
+        """True if anything is drawn."""
         return bool(self.negatives or self.background or self.shared)
 
     def sampler(self, part: PartTensors) -> NegativeSampler:

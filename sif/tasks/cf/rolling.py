@@ -65,7 +65,7 @@ class _Moments:
         return sharing().once(lambda: self._finish(done))
 
     def _finish(self, done: list[Document]) -> RunResult:
-        """What all jobs came to."""
+        """The results of all jobs, as one."""
         context, config = self.context, self.config
         models = summarized(done, self.metric)
         verdict = over_moments(done, self.metric)

@@ -138,7 +138,7 @@ class Batch:
         )  # fmt: skip
 
     def own(self, part: BlockPart) -> Batch:
-        """What a block has of the users of a part."""
+        """The part of a block that some of its users have."""
         assert self.graph is not None and self.rows is not None  # noqa: S101
         pairs = torch.arange(part.pairs.start, part.pairs.stop, device=self.ids.device)
         user, share = self.background[:, 0], part.share(self.graph)
