@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 
 from sif.baselines.base import CPU, Baseline, Params
@@ -14,11 +15,13 @@ from sif.baselines.bias import GLOBAL_MEAN
 from sif.baselines.popularity import POPULARITY
 from sif.data.interactions.interactions import Interactions
 from sif.evaluation.cold_start import ColdStartRule, with_cold_start
-from sif.evaluation.evaluate import Objective, evaluate_on
+from sif.evaluation.evaluate import Objective, evaluate_on, evaluated_users
 from sif.utils.device import torch_threads
 
 FEW, MORE = 1, 3
 """Epochs of the two fits whose difference is the cost of an epoch."""
+MEASURED_USERS = (1000, 4000)
+"""Users of the two evaluations whose difference is the cost of a user, where there are more."""
 BEYOND = 0.5
 """Share of the settings beyond a grid's ends that are tried in the mean."""
 
@@ -74,12 +77,22 @@ def _fits(
 
 
 def evaluation_seconds(train: Interactions, valid: Interactions, objective: Objective) -> float:
-    """Seconds of the evaluation of a simple model."""
+    """Seconds of the evaluation of a simple model, for many users by those of some."""
     simple = POPULARITY if objective in POPULARITY.objectives else GLOBAL_MEAN
     fitted = with_cold_start(simple.fit(train, simple.grid[0], 0, 1), ColdStartRule.of(train))
-    begin = time.perf_counter()
-    evaluate_on(fitted, train, (train,), valid, objective)
-    return time.perf_counter() - begin
+
+    def seconds(truth: Interactions) -> float:
+        begin = time.perf_counter()
+        evaluate_on(fitted, train, (train,), truth, objective)
+        return time.perf_counter() - begin
+
+    users, _ = evaluated_users(valid)
+    if objective == "rating" or len(users) <= MEASURED_USERS[1]:
+        return seconds(valid)
+    some = (users[np.linspace(0, len(users) - 1, n).astype(np.int64)] for n in MEASURED_USERS)
+    few, many = (seconds(valid.select(np.isin(valid.ids[:, 0], chosen))) for chosen in some)
+    each = max(many - few, 0.0) / (MEASURED_USERS[1] - MEASURED_USERS[0])
+    return many + each * (len(users) - MEASURED_USERS[1])
 
 
 def _fit_seconds(

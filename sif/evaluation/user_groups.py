@@ -101,16 +101,16 @@ def history_names() -> list[str]:
 
 
 def _ranking(found: Evaluation, train: Interactions, truth: Interactions) -> dict[str, Group]:
-    relevant = pair_matrix(truth)
-    n_relevant = np.diff(relevant.indptr)[found.users]
-    history = np.diff(pair_matrix(train).indptr)[found.users]
+    relevant = pair_matrix(truth, found.users)
+    n_relevant = np.diff(relevant.indptr)
+    history = np.diff(pair_matrix(train, found.users).indptr)
     place = np.searchsorted(HISTORY, history, side="right")
     names = [COLD_USER, *history_names()]
     result = {
         name: _group(found, found.per_user, place == number, n_relevant)
         for number, name in enumerate(names)
     }
-    n_warm = np.asarray(relevant[found.users] @ ~cold_rows(train, 1)).astype(np.int64)
+    n_warm = np.asarray(relevant @ ~cold_rows(train, 1)).astype(np.int64)
     asked = _rescaled(found, n_relevant, n_warm)
     warm = _group(asked, asked.per_user, (place > 0) & (n_warm > 0), n_warm)
     return {**result, WARM: warm}

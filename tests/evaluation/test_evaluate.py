@@ -11,7 +11,14 @@ from sif.data.interactions.interactions import Interactions
 from sif.data.interactions.split import Split
 from sif.data.interactions.vocabulary import Vocabulary
 from sif.errors import ConfigError, DataError, ShapeError
-from sif.evaluation.evaluate import Evaluation, evaluate, pair_matrix, rank_all_items
+from sif.evaluation import evaluate as protocol
+from sif.evaluation.evaluate import (
+    Evaluation,
+    evaluate,
+    evaluated_users,
+    pair_matrix,
+    rank_all_items,
+)
 from sif.evaluation.metrics import ranking_metrics
 
 N_USERS, N_ITEMS = 23, 31
@@ -234,3 +241,37 @@ def test_ratings_that_cannot_be_evaluated() -> None:
         evaluate(table, make_split(ids, part), "test", "rating")
     with pytest.raises(DataError, match="found only 3"):
         evaluate(table, make_split(ids, part, np.array([3, 3, 4])), "test", "rating")
+
+
+def test_pairs_of_some_users_are_those_rows_of_all_pairs() -> None:
+    split = random_split(5)
+    users = np.array([7, 2, 19])
+    found = pair_matrix(split.train, users)
+    assert found.shape == (3, N_ITEMS)
+    assert (found != pair_matrix(split.train)[users]).nnz == 0
+
+
+def test_of_many_users_the_same_ones_are_drawn_for_every_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Their numbers are those that a ranking of all users has for them."""
+    split, draws = random_split(6), np.random.default_rng(1)
+    tables = [Table(draws.normal(size=(N_USERS, N_ITEMS)).astype(np.float32)) for _ in range(2)]
+    whole = [ranked(table, split, "test") for table in tables]
+    monkeypatch.setattr(protocol, "evaluated_users", lambda truth: evaluated_users(truth, 9))
+    few = [ranked(table, split, "test") for table in tables]
+    assert len(few[0].users) == 9 and np.array_equal(few[0].users, few[1].users)
+    assert (np.diff(few[0].users) > 0).all()
+    places = np.searchsorted(whole[0].users, few[0].users)
+    for all_users, some in zip(whole, few, strict=True):
+        assert some.left_out == all_users.left_out
+        for name, values in some.per_user.items():
+            np.testing.assert_array_equal(values, all_users.per_user[name][places])
+            assert some.metrics[name] == pytest.approx(values.mean())
+
+
+def test_no_user_is_drawn_below_the_bound() -> None:
+    split = random_split(7)
+    users, left_out = evaluated_users(split.test)
+    assert np.array_equal(users, np.unique(split.test.ids[:, 0]))
+    assert left_out == N_USERS - len(users)

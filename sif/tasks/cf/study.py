@@ -22,7 +22,7 @@ from sif.data.interactions.load import Dataset
 from sif.errors import DataError, SifError
 from sif.evaluation.choice import Choice, chosen
 from sif.evaluation.comparison import Comparison
-from sif.evaluation.evaluate import Evaluation, Scorer, evaluate_on
+from sif.evaluation.evaluate import Evaluation, Scorer, evaluate_on, evaluated_users
 from sif.evaluation.populations import Population, Populations
 from sif.evaluation.user_groups import cold_shares
 from sif.problems.base import SEARCHED, Problem, Reporter, Session, Trained
@@ -510,6 +510,7 @@ class InteractionStudy(Study):
                 f"the classical baselines see users and items, not {', '.join(fields[2:])}"
             )
         notes += self._on_blocks()
+        notes += self._on_drawn_users()
         notes += self._on_new_users()
         if config.histories.readers:
             named = ", ".join(self.readers or dict.fromkeys(config.histories.readers))
@@ -528,6 +529,17 @@ class InteractionStudy(Study):
             for name, problem in named
             if problem.block_plan.blocks > 1
         ]
+
+    def _on_drawn_users(self) -> list[str]:
+        """Says where rankings are tested for some of the users alone."""
+        if self.config.objective != "ranking":
+            return []
+        truth = self.split.test
+        drawn, without = evaluated_users(truth)
+        those = truth.sizes[0] - without
+        if len(drawn) == those:
+            return []
+        return [f"test: ranked for {len(drawn):,} of {those:,} users, drawn, the same for all models"]
 
     def _on_new_users(self) -> list[str]:
         """Their numbers and the order in which they get the items, where there are any."""
