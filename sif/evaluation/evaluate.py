@@ -102,9 +102,9 @@ def pair_matrix(interactions: Interactions, users: Ids | None = None) -> sp.csr_
     user, item = interactions.ids[:, 0], interactions.ids[:, 1]
     n_users, n_items = interactions.sizes[:2]
     if users is not None:
-        place = np.full(n_users, -1, dtype=np.int32)
-        place[users] = np.arange(len(users), dtype=np.int32)
-        kept = np.flatnonzero(place[user] >= 0)
+        place = np.full(n_users, -1)
+        place[users] = np.arange(len(users))
+        kept = np.flatnonzero((place >= 0)[user])
         user, item, n_users = place[user[kept]], item[kept], len(users)
     ones = np.ones(len(user), dtype=np.float32)
     pairs = sp.csr_matrix((ones, (user, item)), shape=(n_users, n_items))

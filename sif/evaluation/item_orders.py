@@ -107,6 +107,8 @@ POPULARITY_ORDER = Popularity()
 
 def _users(train: Interactions) -> NDArray[np.int64]:
     """(n_items,) number of users of each item."""
+    if len(train.fields) == 2:  # no pair is there twice
+        return np.bincount(train.ids[:, 1], minlength=train.sizes[1])
     count = np.asarray(pair_matrix(train).sum(axis=0)).ravel()
     return count.astype(np.int64)
 

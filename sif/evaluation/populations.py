@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -34,14 +35,15 @@ class Population:
     known_median: float
 
     @classmethod
-    def of(cls, fitted: Interactions, part: Interactions) -> Population:
+    def of(cls, fitted: Sequence[Interactions], part: Interactions) -> Population:
         """The users of a part.
 
         Args:
-            fitted: What the evaluated models were fitted on.
+            fitted: Parts that the evaluated models were fitted on.
             part: On which they are evaluated; under the same vocabularies.
         """
-        rows = np.bincount(fitted.ids[:, 0], minlength=fitted.sizes[0])
+        counts = [np.bincount(one.ids[:, 0], minlength=part.sizes[0]) for one in fitted]
+        rows = np.sum(counts, axis=0)
         users = np.unique(part.ids[:, 0])
         known = rows[users][rows[users] > 0]
         return cls(

@@ -266,8 +266,8 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
         Raises:
             DivergedError: Memory was too small.
         """
-        sample = ClosedSample(self.train_part, self.valid_part, self._seed)
         evaluation = evaluation_seconds(self.train_part, self.valid_part, "ranking")
+        sample = ClosedSample(self.train_part, self.valid_part, self._seed)
         judge, clicks, families = sample.judge, sample.clicks, tuple(FAMILIES.values())
         halving = Halving(judge, families, self._seed, self.runtime.out_of_time)
         search = halving.seconds()

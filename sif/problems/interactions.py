@@ -170,9 +170,8 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
             values = (ratings_of(part) - self.scale.mean) / self.scale.deviation
             target = torch.as_tensor(values, device=device, dtype=dtype)
         else:
-            target = torch.ones(len(part), device=device, dtype=dtype)
-        ids = torch.as_tensor(part.ids, dtype=torch.int64, device=device)
-        return PartTensors(ids, target, part.sizes)
+            target = torch.ones(1, device=device, dtype=dtype).expand(len(part))
+        return PartTensors(torch.as_tensor(part.ids, device=device), target, part.sizes)
 
     def _with_ages(self, tensors: PartTensors) -> PartTensors:
         """The train part with its ages, where it has a clock."""

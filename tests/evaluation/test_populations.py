@@ -22,9 +22,9 @@ def population(new_rows: float = 0.0, median: float = 10.0) -> Population:
 def test_a_population_by_hand() -> None:
     fitted = interactions([0] * 5 + [1] * 2 + [2])
     # Users 0, 1, 2 are known by 5, 2 and 1 rows, 3 and 4 are new.
-    found = Population.of(fitted, interactions([0, 0, 1, 2, 3, 3, 3, 4]))
+    found = Population.of((fitted,), interactions([0, 0, 1, 2, 3, 3, 3, 4]))
     assert found == Population(users=5, new_users=2, new_row_share=0.5, known_median=2.0)
-    assert Population.of(fitted, interactions([3])) == Population(1, 1, 1.0, 0.0)
+    assert Population.of((fitted,), interactions([3])) == Population(1, 1, 1.0, 0.0)
 
 
 @pytest.mark.parametrize(

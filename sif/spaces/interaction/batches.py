@@ -21,7 +21,7 @@ class PartTensors:
     """A part of a split on the device.
 
     Attributes:
-        ids: (n, k) int64.
+        ids: (n, k) int64, or int32 where the part was read by pieces.
         target: (n,) standardized ratings, or ones.
         sizes: Rows of each field.
         age: (n,) of the pairs, in shares of the part's time; None: not known.
@@ -72,7 +72,7 @@ class UserRows:
     """Endless random batches of rows: users with all of their rows, each user once per pass.
 
     Args:
-        users: (n,) int64 of the rows.
+        users: (n,) of the rows.
         batch_size: Rows of a batch, in the mean; n or more: all, every time.
         generator: On the CPU.
     """
@@ -151,7 +151,7 @@ class InteractionStream:
         self._blocks = blocks if exact else None
         self._in_history = in_history
         whole = self._rows.batch_size == len(part.ids)
-        self._whole = (part.ids, part.target, part.age) if whole else None
+        self._whole = (part.ids.long(), part.target, part.age) if whole else None
 
     @property
     def steps_per_pass(self) -> int:
@@ -182,7 +182,7 @@ class InteractionStream:
     def _observed_rows(self) -> tuple[Tensor, Tensor, Tensor | None]:
         part = self._part
         rows = self._rows.next().to(part.ids.device, non_blocking=True)
-        return part.ids[rows], part.target[rows], None if part.age is None else part.age[rows]
+        return part.ids[rows].long(), part.target[rows], None if part.age is None else part.age[rows]
 
     def _background(self, rows: int) -> tuple[Tensor, Tensor]:
         n = rows * self._drawing.background
@@ -222,7 +222,7 @@ def draw_background(sizes: Sequence[int], n: int, draws: torch.Generator) -> Ten
 
 def _key(ids: Tensor, sizes: Sequence[int]) -> Tensor:
     """One number per combination: (n, k) to (n,)."""
-    key = ids[:, 0]
+    key = ids[:, 0].long()
     for field in range(1, len(sizes)):
         key = key * sizes[field] + ids[:, field]
     return key

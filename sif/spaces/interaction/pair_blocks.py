@@ -115,7 +115,7 @@ class PairBlocks:
     """All pairs of a part with two fields, in blocks of users.
 
     Args:
-        ids: (n, 2) int64.
+        ids: (n, 2).
         target: (n,).
         age: (n,), or None.
         shape: Numbers of users and of items.
@@ -132,14 +132,16 @@ class PairBlocks:
     ) -> None:  # fmt: skip
         self.shape, self._pairs = shape, len(ids)
         users, items = ids[:, 0], ids[:, 1]
-        order = torch.argsort(users * shape[1] + items, stable=True)
+        keys = users.long() * shape[1]
+        order = torch.argsort(keys.add_(items), stable=True)
+        del keys
         counts = torch.bincount(users, minlength=shape[0])
         ends = torch.cat([counts.new_zeros(1), counts.cumsum(0)])[list(bounds)].tolist()
         places = torch.arange(max(b - a for a, b in pairwise(ends)), device=ids.device)
         self.blocks: list[PairBlock] = []
         for (first, last), (begin, end) in zip(pairwise(bounds), pairwise(ends), strict=True):
             chosen = order[begin:end]
-            rows, columns = users[chosen] - first, items[chosen]
+            rows, columns = users[chosen].long() - first, items[chosen].long()
             graph = sorted_graph(rows, columns, (last - first, shape[1]), places[: len(chosen)])
             own_age = None if age is None else age[chosen]
             self.blocks.append(PairBlock(first, graph, target[chosen], own_age))

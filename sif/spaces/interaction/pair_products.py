@@ -48,7 +48,8 @@ class PairGraph:
 
 
 def pair_graph(ids: Tensor, shape: tuple[int, int]) -> PairGraph:
-    """Sorts pairs ids (n, 2) int64 of a (rows, columns) matrix; repeated pairs stay apart."""
+    """Sorts pairs ids (n, 2) of a (rows, columns) matrix; repeated pairs stay apart."""
+    ids = ids.long()
     order = torch.argsort(ids[:, 0] * shape[1] + ids[:, 1], stable=True)
     rows, columns = ids[order, 0].contiguous(), ids[order, 1].contiguous()
     transposed = torch.argsort(columns, stable=True)

@@ -160,14 +160,16 @@ def _cut(
     users = torch.argsort(block, stable=True)  # by block, ascending within
     place = torch.empty_like(users)
     place[users] = torch.arange(n_users, device=device)
-    order = torch.argsort(place[part.ids[:, 0]] * n_items + part.ids[:, 1])
+    keys = place[part.ids[:, 0]].mul_(n_items).add_(part.ids[:, 1])  # in place: they may be many
+    order = torch.argsort(keys)
+    del keys
     blocks = []
     sizes = torch.bincount(block).tolist()
     lengths = [int(block.sum()) for block in counts[users].split(sizes)]
     places = torch.arange(max(lengths), device=device)
     for own, chosen in zip(users.split(sizes), order.split(lengths), strict=True):
         rows = torch.repeat_interleave(counts[own])
-        columns = part.ids[chosen, 1]
+        columns = part.ids[chosen, 1].long()
         graph = sorted_graph(rows, columns, (len(own), n_items), places[: len(chosen)])
         age = None if part.age is None else part.age[chosen]
         blocks.append((own, graph, part.target[chosen], age))

@@ -388,7 +388,8 @@ class InteractionStudy(Study):
         """Costs of the stages, second fits among them."""
         costs = super().costs(measured)
         first = len(self.split.train)
-        rows = {"valid": len(self._with_valid.train) / first, "all": len(self.split.part) / first}
+        later = len(self.split.train) + len(self.split.valid)
+        rows = {"valid": later / first, "all": len(self.split.part) / first}
         settings = {name: cost.setting for name, cost in self._tuning.items()}
         own = {} if self.order is None else {ORDER: self._order_costs(measured)}
         own |= {name: self._reader_costs(name, measured) for name in self.readers}
@@ -543,10 +544,10 @@ class InteractionStudy(Study):
 
     def _on_new_users(self) -> list[str]:
         """Their numbers and the order in which they get the items, where there are any."""
-        choice, later = self.problem.cold_choice, self._with_valid if self.refits else self.split
+        choice = self.problem.cold_choice
         if self.config.objective != "ranking":
             return []
-        known = self._populations(later)
+        known = self._populations(again=self.refits)
         if not (known.valid.new_users or known.test.new_users):
             return []
         counts = ", ".join(
@@ -556,12 +557,18 @@ class InteractionStudy(Study):
         who = f"new users, without a fitted row: {counts}"
         return [f"{who}; every model ranks the items for them by {choice.told}"]
 
-    def _populations(self, tested: Split) -> Populations:
-        """Of validation, and of the test of models that were fitted on a split's train part."""
+    def _populations(self, again: bool) -> Populations:
+        """Of validation, and of the test of first fits or of those that were fitted again."""
+        train, valid = self.split.train, self.split.valid
+        fitted = (train, valid) if again else (train,)
         return Populations(
-            Population.of(self.split.train, self.split.valid),
-            Population.of(tested.train, tested.test),
+            Population.of((train,), valid), Population.of(fitted, self.split.test)
         )
+
+    @property
+    def _tested_again(self) -> bool:
+        """True once models that were fitted again are tested."""
+        return self.test_part is not self.split
 
     def protocol(self) -> dict[str, Any]:
         """The protocol of the split."""
@@ -620,7 +627,7 @@ class InteractionStudy(Study):
         if self.config.objective == "ranking":
             order = self.problem.cold_choice.order.name
             groups += told_by_group(*asked, self._warm_comparison(results), order, ours)
-        groups += [f"note: {text}" for text in (self._populations(self.test_part).told,) if text]
+        groups += [f"note: {text}" for text in (self._populations(self._tested_again).told,) if text]
         planted = self._planted(results.found.get(SEARCHED))
         return [text for text in ("\n".join(groups), planted) if text]
 
@@ -674,7 +681,7 @@ class InteractionStudy(Study):
 
     def _on_populations(self, results: Results) -> dict[str, Any]:
         """Users of validation and test, the verdict on known ones, and what new ones get."""
-        document: dict[str, Any] = {"populations": self._populations(self.test_part).document()}
+        document: dict[str, Any] = {"populations": self._populations(self._tested_again).document()}
         if self.config.objective == "ranking":
             warm = self._warm_comparison(results)
             document["warm_comparison"] = warm and {
