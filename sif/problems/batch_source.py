@@ -126,7 +126,11 @@ class BatchSource:
         blocks = None if histories is None else histories.blocks
         if exact and self.is_large and factors:
             drawing = self.drawing(losses, background=False)
-        return InteractionStream(self.train, size, drawing, draws, exact=exact, blocks=blocks)
+        large = self.is_large and size == rows and not drawing.shared
+        return InteractionStream(
+            self.train, size, drawing, draws, exact=exact, blocks=blocks,
+            by_block=blocks if large else None,
+        )  # fmt: skip
 
     @property
     def fitting_pairs(self) -> int:

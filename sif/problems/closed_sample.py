@@ -13,7 +13,7 @@ from sif.data.interactions import Interactions
 from sif.errors import DivergedError, RankError
 from sif.evaluation.evaluate import pair_matrix
 from sif.evaluation.metrics import ranking_metrics
-from sif.problems.halving import Judge
+from sif.problems.halving import Judge, patience
 from sif.spaces.closed.clicks import Clicks
 from sif.spaces.closed.family import AnyWeights, Family
 from sif.utils.device import lacks_memory
@@ -72,6 +72,7 @@ class ClosedSample:
             self._merit,
             lambda design, level: design.seconds(self.clicks, self._count(level)),
             lambda family: family.grids_on(self.clicks),
+            patience(len(self.clicks.pairs.indices)),
         )
 
     def _merit(self, design: Family, level: int) -> float:

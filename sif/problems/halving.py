@@ -30,6 +30,8 @@ REFINED = 2
 """Families whose best design is refined."""
 NEAR = 0.93
 """Merit of a family, over the best one's, from which it is refined."""
+ROWS = 10_000_000
+"""Pairs up to which the seconds below hold; beyond, they grow with the pairs, as fits do."""
 SWEEPS = 3
 """Walks over all constants at most."""
 OPENING_SECONDS = 2.0
@@ -43,6 +45,11 @@ REFINING_SECONDS, STEPS = 10.0, 30
 longer by all users, the last level but one judges them."""
 
 
+def patience(pairs: int) -> float:
+    """By which the bounds of seconds are multiplied for so many pairs: from 1."""
+    return max(1.0, pairs / ROWS)
+
+
 @dataclass(frozen=True)
 class Judge:
     """Judges designs at levels that hold ever more users, the last all of them.
@@ -52,12 +59,14 @@ class Judge:
         merit: Design and level to a number, the higher the better; may raise DivergedError.
         seconds: Estimated seconds of that.
         grids: Family to the grids that make a difference.
+        patience: By which all bounds of seconds are multiplied.
     """
 
     levels: int
     merit: Callable[[Family, int], float]
     seconds: Callable[[Family, int], float]
     grids: Callable[[type[Family]], Mapping[str, Grid]]
+    patience: float = 1.0
 
 
 class Halving:
@@ -85,6 +94,7 @@ class Halving:
     ) -> None:  # fmt: skip
         self._judge, self._families, self._seed = judge, families, seed
         self._out_of_time, self._on_judged = out_of_time, on_judged
+        self._patience = judge.patience
         self.told: dict[str, float] = {} if told is None else told
         self.judged, self.is_new = 0, False
         self.best: tuple[Family, float] | None = None
@@ -113,9 +123,9 @@ class Halving:
 
     def _openers(self) -> list[Family]:
         """The first design of each family that all users judge soon."""
-        last = self._judge.levels - 1
+        last, most = self._judge.levels - 1, OPENING_SECONDS * self._patience
         first = (design for family in self._families for design in self._candidates(family)[:1])
-        return [one for one in first if self._judge.seconds(one, last) <= OPENING_SECONDS]
+        return [one for one in first if self._judge.seconds(one, last) <= most]
 
     def _halved(self, family: type[Family]) -> list[Family]:
         """The finalists of a family."""
@@ -140,21 +150,23 @@ class Halving:
                       for name, grid in grids.items()})
             for one in sets
         )  # fmt: skip
-        found, left = list[Family](), LEVEL_SECONDS
+        found, left = list[Family](), LEVEL_SECONDS * self._patience
+        most = MOST_SECONDS * self._patience
         for design in dict.fromkeys(snapped):
             seconds = self._judge.seconds(design, 0)
-            if self._judge.seconds(design, last) <= MOST_SECONDS and seconds <= left:
+            if self._judge.seconds(design, last) <= most and seconds <= left:
                 found.append(design)
                 left -= seconds
         return found
 
     def _refined(self, design: Family, merit: float) -> None:
         """Walks over one constant after the other, as long as one of them gets better."""
-        grids, left = self._judge.grids(type(design)), REFINING_SECONDS
+        grids, left = self._judge.grids(type(design)), REFINING_SECONDS * self._patience
         last = level = self._judge.levels - 1
-        if not design.solves and STEPS * self._judge.seconds(design, last) > REFINING_SECONDS:
+        if not design.solves and STEPS * self._judge.seconds(design, last) > left:
             level = last - 1
             merit = self._merit(design, level)
+        most = MOST_SECONDS * self._patience
         for _ in range(SWEEPS):
             before = merit
             for name, grid in grids.items():
@@ -164,7 +176,7 @@ class Halving:
                 while (value := climb.next()) is not None:
                     other = replace(design, **{name: value})
                     seconds = self._judge.seconds(other, level)
-                    late = seconds > left or self._judge.seconds(other, last) > MOST_SECONDS
+                    late = seconds > left or self._judge.seconds(other, last) > most
                     if late:
                         climb.tell(-math.inf)
                         continue
@@ -194,7 +206,8 @@ class Halving:
             total += sum(whole)
             dearest.append(max(whole, default=0.0))
         return total + sum(
-            min(REFINING_SECONDS, STEPS * seconds) for seconds in sorted(dearest)[-REFINED:]
+            min(REFINING_SECONDS * self._patience, STEPS * seconds)
+            for seconds in sorted(dearest)[-REFINED:]
         )
 
     @property

@@ -119,6 +119,8 @@ class InteractionStream:
         exact: Whether batches carry the part's graph, for losses over the whole part.
         in_history: Whether the part is the train part, whose pairs encoders know.
         blocks: The part in blocks of users, which batches then carry in place of the graph.
+        by_block: These blocks, where a batch is the whole part and too large to be drawn for at
+            once (`Batch.draw`).
     """
 
     def __init__(
@@ -132,8 +134,9 @@ class InteractionStream:
         exact: bool = False,
         in_history: bool = True,
         blocks: PairBlocks | None = None,
+        by_block: PairBlocks | None = None,
     ) -> None:
-        self._part = part
+        self._part, self._by_block = part, by_block
         self._rows: Permutation | UserRows = (
             UserRows(part.ids[:, 0], batch_size, generator)
             if drawing.shared
@@ -145,12 +148,13 @@ class InteractionStream:
         self._draws = draws_beside(generator, part.ids.device)
         combinations = float(torch.tensor(part.sizes, dtype=torch.float64).prod())
         self._scale = combinations / (observed_total or len(part.ids))
-        self._observed = _keys((part, *known)) if known or drawing.negatives else None
+        reads_known = (known or drawing.negatives) and by_block is None
+        self._observed = _keys((part, *known)) if reads_known else None
         self._background_has_observed = not known
         self._graph = part.graph() if exact and blocks is None else None
         self._blocks = blocks if exact else None
         self._in_history = in_history
-        whole = self._rows.batch_size == len(part.ids)
+        whole = self._rows.batch_size == len(part.ids) and by_block is None
         self._whole = (part.ids.long(), part.target, part.age) if whole else None
 
     @property
@@ -160,6 +164,8 @@ class InteractionStream:
 
     def next(self) -> Batch:
         """The next batch."""
+        if self._by_block is not None:
+            return self._drawn_later(self._by_block)
         ids, target, age = self._whole or self._observed_rows()
         background, weight = self._background(len(ids))
         negatives = self._sampler.per_row(
@@ -174,6 +180,21 @@ class InteractionStream:
             graph_age=self._part.age, shared=shared, blocks=self._blocks,
         )  # fmt: skip
 
+    def _drawn_later(self, blocks: PairBlocks) -> Batch:
+        """The whole part; the batches of its blocks follow from one seed, in any order."""
+        part, device = self._part, self._part.ids.device
+        seed = int(torch.randint(1 << 62, (1,), generator=self._draws, device=device))
+
+        def draw(number: int) -> Batch:
+            block, draws = blocks.blocks[number], torch.Generator(device).manual_seed(seed + number)
+            pairs = block.rows, block.graph, block.target, block.age
+            return drawn_batch(*pairs, self._drawing, self._sampler, draws)
+
+        return Batch(
+            part.ids, part.target, part.ids[:, :0], part.ids[:0], part.target[:0],
+            in_history=self._in_history, blocks=self._blocks, draw=draw,
+        )  # fmt: skip
+
     def _is_observed(self, ids: Tensor) -> Tensor:
         if self._observed is None:
             return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
@@ -182,7 +203,8 @@ class InteractionStream:
     def _observed_rows(self) -> tuple[Tensor, Tensor, Tensor | None]:
         part = self._part
         rows = self._rows.next().to(part.ids.device, non_blocking=True)
-        return part.ids[rows].long(), part.target[rows], None if part.age is None else part.age[rows]
+        age = None if part.age is None else part.age[rows]
+        return part.ids[rows].long(), part.target[rows], age
 
     def _background(self, rows: int) -> tuple[Tensor, Tensor]:
         n = rows * self._drawing.background
@@ -202,6 +224,39 @@ class InteractionStream:
         """Continues where `state_dict` was taken."""
         self._rows.load_state_dict(state["rows"])
         self._draws.set_state(state["draws"])
+
+
+def drawn_batch(
+    rows: Tensor, graph: PairGraph, target: Tensor, age: Tensor | None, drawing: Drawing,
+    sampler: NegativeSampler, draws: torch.Generator,
+) -> Batch:  # fmt: skip
+    """A block of users with all of their pairs, and what is drawn for it.
+
+    Args:
+        rows: (b,) int64, the users.
+        graph: Their pairs; users count within `rows`.
+        target: (n,) of the pairs, in the graph's order.
+        age: (n,) of the pairs, or None.
+        drawing: Numbers of negatives and background pairs to draw.
+        sampler: Of items.
+        draws: On the device.
+    """
+    ids, n_items = graph.ids(), graph.shape[1]
+    sizes = (len(rows), n_items)
+    known = ids[:, 0] * n_items + ids[:, 1]  # ascending, as the graph is
+    negatives = sampler.per_row(
+        ids, drawing.negatives, draws,
+        lambda drawn: among(known, drawn[:, 0] * n_items + drawn[:, 1]),
+    )  # fmt: skip
+    shared = None
+    if drawing.shared:
+        shared = sampler.shared(ids[:, 1].long(), drawing.shared, draws, target)
+    background = draw_background(sizes, len(ids) * drawing.background, draws)
+    share = sizes[0] * sizes[1] / len(ids) / max(len(background), 1)
+    weight = torch.full_like(background[:, 0], share, dtype=target.dtype)
+    return Batch(
+        ids, target, negatives, background, weight, graph, rows=rows, age=age, shared=shared
+    )
 
 
 def draws_beside(generator: torch.Generator, device: torch.device) -> torch.Generator:

@@ -221,8 +221,9 @@ class Units:
     def __init__(self, batch: Batch, blocks: PairBlocks, exact: bool, drawn: bool) -> None:
         self._batch, self._blocks = batch, blocks
         self._n_exact = len(blocks) if exact else 0
+        self._n_drawn = len(blocks) if drawn and batch.draw is not None else 0
         self._rows: list[tuple[int, Tensor, Tensor]] = []
-        if drawn:
+        if drawn and batch.draw is None:
             rows = _by_block(batch.ids, blocks)
             background = _by_block(batch.background, blocks)
             both = enumerate(zip(rows, background, strict=True))
@@ -230,19 +231,25 @@ class Units:
 
     def __len__(self) -> int:
         """Number of units."""
-        return self._n_exact + len(self._rows)
+        return self._n_exact + self._n_drawn + len(self._rows)
 
     def __getitem__(self, number: int) -> Unit:
         """A unit, made anew."""
-        whole = self._batch.blocks is not None
+        whole, draw = self._batch.blocks is not None, self._batch.draw
         if number < self._n_exact:
-            share = len(self._blocks.blocks[number]) / self._blocks.pairs
-            return Unit(number, self._all_pairs(number), share, True, whole)
+            return Unit(number, self._all_pairs(number), self._share(number), True, whole)
+        if draw is not None:
+            block = number - self._n_exact
+            return Unit(block, draw(block), self._share(block), False, whole)
         block, rows, background = self._rows[number - self._n_exact]
         share = max(len(rows), 1) / len(self._batch.ids)
         users = self._blocks.blocks[block].users
         batch = self._batch.of_users(users, rows, background, share)
         return Unit(block, batch, share, False, whole)
+
+    def _share(self, block: int) -> float:
+        """The share of all pairs that a block has."""
+        return len(self._blocks.blocks[block]) / self._blocks.pairs
 
     def _all_pairs(self, number: int) -> Batch:
         block, like = self._blocks.blocks[number], self._batch

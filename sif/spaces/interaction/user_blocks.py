@@ -14,13 +14,7 @@ import torch
 from torch import Tensor
 
 from sif.core.stream import Permutation
-from sif.spaces.interaction.batches import (
-    Drawing,
-    PartTensors,
-    among,
-    draw_background,
-    draws_beside,
-)
+from sif.spaces.interaction.batches import Drawing, PartTensors, drawn_batch, draws_beside
 from sif.spaces.interaction.losses import Batch
 from sif.spaces.interaction.pair_blocks import BlockPart, sorted_graph
 from sif.spaces.interaction.pair_products import PairGraph
@@ -70,7 +64,6 @@ class BlockStream:
     def __init__(
         self, part: PartTensors, pairs: int, drawing: Drawing, generator: torch.Generator
     ) -> None:
-        self._items = part.sizes[1]
         self._drawing, self._sampler = drawing, drawing.sampler(part)
         self._draws = draws_beside(generator, part.ids.device)
         self._blocks = _cut(part, pairs, generator)
@@ -113,23 +106,7 @@ class BlockStream:
         self, rows: Tensor, graph: PairGraph, target: Tensor, age: Tensor | None
     ) -> Batch:  # fmt: skip
         """A block with what is drawn for it."""
-        ids = graph.ids()
-        sizes = (len(rows), self._items)
-        known = ids[:, 0] * self._items + ids[:, 1]  # ascending, as the graph is
-        negatives = self._sampler.per_row(
-            ids, self._drawing.negatives, self._draws,
-            lambda drawn: among(known, drawn[:, 0] * self._items + drawn[:, 1]),
-        )  # fmt: skip
-        shared = None
-        if self._drawing.shared:
-            items = ids[:, 1].long()
-            shared = self._sampler.shared(items, self._drawing.shared, self._draws, target)
-        background = draw_background(sizes, len(ids) * self._drawing.background, self._draws)
-        share = sizes[0] * sizes[1] / len(ids) / max(len(background), 1)
-        weight = torch.full_like(background[:, 0], share, dtype=target.dtype)
-        return Batch(
-            ids, target, negatives, background, weight, graph, rows=rows, age=age, shared=shared
-        )
+        return drawn_batch(rows, graph, target, age, self._drawing, self._sampler, self._draws)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides the batches to come."""

@@ -28,6 +28,7 @@ from sif.evaluation.user_groups import cold_shares
 from sif.problems.base import SEARCHED, Problem, Reporter, Session, Trained
 from sif.problems.closed_forms import CLOSED, ClosedProblem
 from sif.problems.controls import CONTROLS, FIXED, RANDOM, fixed_multiply
+from sif.problems.halving import patience
 from sif.problems.histories import READERS, HistoryProblem, ReaderCost, reader_cost
 from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import follows
@@ -241,7 +242,8 @@ class InteractionStudy(Study):
     @property
     def early(self) -> tuple[str, ...]:
         """Closed forms, unless they take long."""
-        return (CLOSED,) if self._closed_cost[0].grid <= SOON else ()
+        soon = SOON * patience(len(self.split.train))
+        return (CLOSED,) if self._closed_cost[0].grid <= soon else ()
 
     def pace(self, out_of_time: Callable[[], bool]) -> None:
         """Closed forms end in time, too."""
@@ -540,7 +542,8 @@ class InteractionStudy(Study):
         those = truth.sizes[0] - without
         if len(drawn) == those:
             return []
-        return [f"test: ranked for {len(drawn):,} of {those:,} users, drawn, the same for all models"]
+        some = f"{len(drawn):,} of {those:,} users"
+        return [f"test: ranked for {some}, drawn, the same for all models"]
 
     def _on_new_users(self) -> list[str]:
         """Their numbers and the order in which they get the items, where there are any."""
@@ -561,9 +564,7 @@ class InteractionStudy(Study):
         """Of validation, and of the test of first fits or of those that were fitted again."""
         train, valid = self.split.train, self.split.valid
         fitted = (train, valid) if again else (train,)
-        return Populations(
-            Population.of((train,), valid), Population.of(fitted, self.split.test)
-        )
+        return Populations(Population.of((train,), valid), Population.of(fitted, self.split.test))
 
     @property
     def _tested_again(self) -> bool:
@@ -627,7 +628,8 @@ class InteractionStudy(Study):
         if self.config.objective == "ranking":
             order = self.problem.cold_choice.order.name
             groups += told_by_group(*asked, self._warm_comparison(results), order, ours)
-        groups += [f"note: {text}" for text in (self._populations(self._tested_again).told,) if text]
+        told = self._populations(self._tested_again).told
+        groups += [f"note: {told}"] if told else []
         planted = self._planted(results.found.get(SEARCHED))
         return [text for text in ("\n".join(groups), planted) if text]
 

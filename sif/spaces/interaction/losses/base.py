@@ -80,6 +80,8 @@ class Batch:
             exact loss is summed (`sif.spaces.interaction.block_loss`). No loss reads it.
         share: Of a block: the part of its observed rows that these are, the rest of which other
             processes have; None: they are all.
+        draw: In place of negatives and background of a large part: the number of a block of users
+            to its batch, drawn when it is its turn. No loss reads it.
     """
 
     ids: Tensor
@@ -97,6 +99,7 @@ class Batch:
     shared: Drawn | None = None
     blocks: PairBlocks | None = None
     share: float | None = None
+    draw: Callable[[int], Batch] | None = None
 
     def age_on_graph(self) -> Tensor | None:
         """Ages (n,) of the graph's pairs, in its order."""
