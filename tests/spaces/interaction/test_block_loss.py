@@ -145,6 +145,51 @@ def test_every_loss(loss: str) -> None:
         assert_same(*found)
 
 
+def drawn_at_once(batch: Batch, blocks: PairBlocks) -> Batch:
+    """A batch that is drawn a block at a time, with all that its blocks draw."""
+    assert batch.draw is not None
+    parts: dict[str, list[Tensor]] = {}
+    for number, block in enumerate(blocks.blocks):
+        own = batch.draw(number)
+        first = torch.tensor([block.first, 0])
+        found = {
+            "ids": own.ids + first, "target": own.target, "negatives": own.negatives,
+            "background": own.background + first, "age": own.age,
+            "background_weight": own.background_weight * (len(block) / blocks.pairs),
+        }  # fmt: skip
+        for name, values in found.items():
+            if values is not None:
+                parts.setdefault(name, []).append(values)
+    joined: dict[str, Any] = {name: torch.cat(values) for name, values in parts.items()}
+    return Batch(**joined, blocks=batch.blocks, in_history=batch.in_history)
+
+
+@pytest.mark.parametrize("operation", ["multiply", "min"])
+@pytest.mark.parametrize("loss", sorted(name for name, kind in LOSSES.items() if not kind.shared))
+def test_draws_of_a_block_at_a_time_are_those_of_all_blocks(loss: str, operation: str) -> None:
+    design = design_of(staged(operation, ("both", "history"), "identity", False), FIELDS[:2])
+    kind, part, found = LOSSES[loss], train_part(loss), []
+    histories = both_histories(loss, 7)[1]
+    assert histories.blocks is not None
+    drawing = Drawing(2 if kind.negatives else 0, 3 if kind.background else 0)
+    stream = InteractionStream(
+        part, len(part.ids), drawing, torch.Generator().manual_seed(3),
+        exact=kind.graph, blocks=histories.blocks, by_block=histories.blocks,
+    )  # fmt: skip
+    batch, other = stream.next(), stream.next()
+    for given in (batch, drawn_at_once(batch, histories.blocks), other):
+        shape = InteractionCase("staged", loss).shape()
+        net = InteractionNetwork(
+            design, shape, torch.Generator().manual_seed(1), histories
+        ).double()
+        value = network_loss(net, given, kind, settings_of(loss))[1]
+        value.backward()
+        found.append({"loss": value.detach(), **gradients(net)})
+    assert_same(*found[:2])
+    draws = (kind.negatives or kind.background) and not (kind.graph and operation == "multiply")
+    assert (found[0]["loss"] != found[2]["loss"]) == bool(draws)
+
+
 def spaces(loss: str, pairs: int) -> list[tuple[Any, Histories]]:
     """Supernets of equal weights with the histories as a whole and in blocks."""
     case = InteractionCase("staged", loss)
