@@ -4,9 +4,9 @@ Rows are those of `reading.py`: users and items as texts, popularity by a power 
 user, 1,000 an item. Each job is a process of its own, `python run.py` with the same settings at
 every size: the weighting of a product of two vectors is searched, on 1,000,000 rows at most; what
 is found and fixed multiply are trained for five epochs, in blocks as large data are at any size;
-then ranked, and saved. The model names ten items for every user. The table has the seconds of each part, the peak of memory, and the exponents
-of both in the rows, fitted to all sizes but the largest; what they promise for that one stands
-beside what it took.
+then ranked, and saved. The model names ten items for every user. The table has the seconds of each
+part, the peak of memory, and the exponents of both in the rows, fitted to all sizes but the
+largest; what they promise for that one stands beside what it took.
 
     python benchmarks/jobs.py --rows 1e5 1e6 1e7 --folder /var/tmp/jobs
 """
