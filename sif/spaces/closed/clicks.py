@@ -30,6 +30,9 @@ MOST_RANK = 512
 """Vectors of a spectrum that are asked for at most, where all of them would take more than that."""
 KEPT, KEPT_BYTES = 12, 1 << 27
 """Values of each kind that are kept, the latest ones, and their bytes at most; one in any case."""
+MANY_PAIRS, PRODUCT_RATE = 10_000_000, 1e8
+"""Pairs from which products of items with items take longer than what is made of them, and
+multiplications in a second there, about, by scipy on one core of 2020."""
 COLUMNS = 1024
 """Items whose products are made at once."""
 OVERSAMPLED, ITERATIONS = 0.5, 6
@@ -62,6 +65,13 @@ class Clicks:
         self.counts = np.bincount(pairs.indices, minlength=self.n_items)
         self._lengths = np.diff(pairs.indptr)
         self._kept: dict[tuple[Any, ...], Any] = {}
+
+    @property
+    def product_seconds(self) -> float:
+        """Seconds of X' X where there are many pairs; where there are fewer it is not counted."""
+        if self.pairs.nnz <= MANY_PAIRS:
+            return 0.0
+        return float((self._lengths.astype(np.float64) ** 2).sum()) / PRODUCT_RATE
 
     def item_power(self, exponent: float) -> Numbers:
         """(n_items,) powers of the items' degrees; an item without clicks counts as one."""

@@ -157,7 +157,7 @@ class ItemItem(Family):
         mean = clicks.pairs.nnz / max(clicks.pairs.shape[0], 1)
         scores = users * mean * clicks.n_items
         dense = float(solved**3 + solved**2 * targets)
-        return dense / DENSE_RATE + float(scores) / SPARSE_RATE
+        return dense / DENSE_RATE + float(scores) / SPARSE_RATE + clicks.product_seconds
 
     @property
     def expression(self) -> str:
