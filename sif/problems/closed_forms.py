@@ -24,8 +24,14 @@ from sif.evaluation.cold_start_choice import ColdStartChoice
 from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, evaluate, evaluate_on, pair_matrix
 from sif.evaluation.scorers import FixedHistories, HistoryScorer
 from sif.problems.base import Problem, Progress, Session, State, Trained, quiet
-from sif.problems.closed_sample import SCORES, WITHOUT, ClosedSample
-from sif.problems.halving import Halving
+from sif.problems.closed_sample import (
+    MOST_PAIRS,
+    SCORES,
+    WITHOUT,
+    ClosedSample,
+    fitted_users,
+)
+from sif.problems.halving import Halving, patience
 from sif.problems.interactions import CLOSED_STAGE, InteractionProblem
 from sif.problems.plan import OwnCost
 from sif.problems.refit import SolvedRefit
@@ -87,6 +93,11 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
     @property
     def _threads(self) -> int:
         return 1 if self.train_part.sizes[1] <= SMALL else self.runtime.threads
+
+    @property
+    def patience(self) -> float:
+        """By which bounds of seconds are multiplied."""
+        return patience(min(len(self.train_part), MOST_PAIRS), self.train_part.sizes[1])
 
     # A search of gates, which there is none of
 
@@ -210,7 +221,8 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
             DivergedError: They allow no solution, or memory was too small.
         """
         with torch_threads(self._threads):
-            clicks = Clicks(pair_matrix(self.train_part), self._seed)
+            drawn = fitted_users(self.train_part, self._seed)
+            clicks = Clicks(pair_matrix(self.train_part, drawn), self._seed)
             return self.network(design).take(closed_design(design).weights(clicks))
 
     def summary(self, name: str, trained: Trained[ClosedNetwork]) -> str:
@@ -219,8 +231,13 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
         apart = "" if network.items is None else self._apart(network.items)
         return (
             f"{name}: {network.expression}, {self.describe(result.valid)} ({result.seconds:.1f} s "
-            f"for {result.epochs} judgments){apart}"
+            f"for {result.epochs} judgments){apart}{self._drawn()}"
         )
+
+    def _drawn(self) -> str:
+        """The users whose rows are fitted, where they are not all."""
+        users = fitted_users(self.train_part, self._seed)
+        return "" if users is None else f"; fitted on the rows of {len(users):,} users, drawn"
 
     def _apart(self, items: torch.Tensor) -> str:
         """The share of the rows whose items are not solved for together."""

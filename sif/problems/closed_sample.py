@@ -19,6 +19,8 @@ from sif.spaces.closed.family import AnyWeights, Family
 from sif.utils.device import lacks_memory
 from sif.utils.ranks import sharing
 
+Ids = NDArray[np.int64]
+
 K = 10
 """Cut-off of the metric that decides."""
 SCORES, MANY = 1 << 25, 1500
@@ -30,8 +32,29 @@ FEWEST = 200
 """Users at a level, unless there are fewer."""
 SOLVED = (1000, 2500, None)
 """Most popular items at each level of families whose fits take the cube of the items."""
+MOST_PAIRS = 20_000_000
+"""Pairs that closed forms are fitted on at most: what items have to do with each other is known
+well enough by then, and products of items take minutes."""
 WITHOUT = "search.stages without closed leaves them out"
 """Advice where there is no memory."""
+
+
+def fitted_users(train: Interactions, seed: int, most: int = MOST_PAIRS) -> Ids | None:
+    """The users whose rows closed forms are fitted on, drawn; None: all.
+
+    Args:
+        train: All rows.
+        seed: Of the draw.
+        most: Rows of them, at most; one user has all of his.
+
+    Returns:
+        int64, ascending.
+    """
+    if len(train) <= most:
+        return None
+    users = np.random.default_rng([seed, 0xF17]).permutation(train.sizes[0])
+    counts = np.bincount(train.ids[:, 0], minlength=train.sizes[0])[users]
+    return np.sort(users[: max(1, int(np.searchsorted(counts.cumsum(), most, "right")))])
 
 
 class ClosedSample:
@@ -43,14 +66,15 @@ class ClosedSample:
         seed: Of the draw of users, and of spectra.
 
     Attributes:
-        clicks: Of all train rows.
+        clicks: Of all train rows, or of those of `fitted_users`.
         lacked_memory: Whether a design did not fit into memory.
         is_whole: Whether these are all validation users with train rows.
     """
 
     def __init__(self, train: Interactions, valid: Interactions, seed: int) -> None:
-        self._seed, self.clicks = seed, Clicks(pair_matrix(train), seed)
-        wanted = pair_matrix(valid)
+        drawn = fitted_users(train, seed)
+        self._seed, self.clicks = seed, Clicks(pair_matrix(train, drawn), seed)
+        wanted = pair_matrix(valid, drawn)
         both = (np.diff(wanted.indptr) > 0) & (np.diff(self.clicks.pairs.indptr) > 0)
         users = np.random.default_rng([seed, 0xC5]).permutation(np.flatnonzero(both))
         most = max(MANY, SCORES // max(self.clicks.n_items, 1))
@@ -72,7 +96,7 @@ class ClosedSample:
             self._merit,
             lambda design, level: design.seconds(self.clicks, self._count(level)),
             lambda family: family.grids_on(self.clicks),
-            patience(len(self.clicks.pairs.indices)),
+            patience(self.clicks.pairs.nnz, self.clicks.n_items),
         )
 
     def _merit(self, design: Family, level: int) -> float:

@@ -30,8 +30,8 @@ REFINED = 2
 """Families whose best design is refined."""
 NEAR = 0.93
 """Merit of a family, over the best one's, from which it is refined."""
-ROWS = 10_000_000
-"""Pairs up to which the seconds below hold; beyond, they grow with the pairs, as fits do."""
+WORK = 1e11
+"""Pairs times items up to which the seconds below hold; beyond, they grow with it, as fits do."""
 SWEEPS = 3
 """Walks over all constants at most."""
 OPENING_SECONDS = 2.0
@@ -45,9 +45,9 @@ REFINING_SECONDS, STEPS = 10.0, 30
 longer by all users, the last level but one judges them."""
 
 
-def patience(pairs: int) -> float:
-    """By which the bounds of seconds are multiplied for so many pairs: from 1."""
-    return max(1.0, pairs / ROWS)
+def patience(pairs: int, items: int) -> float:
+    """By which the bounds of seconds are multiplied for so many pairs and items: from 1."""
+    return max(1.0, pairs * items / WORK)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from sif.errors import ConfigError, DivergedError
 from sif.evaluation.evaluate import evaluate_on, pair_matrix
 from sif.problems.base import Session, Trained
 from sif.problems.closed_forms import MATRICES, ClosedProblem, ClosedRefit, closed_problem
-from sif.problems.closed_sample import ClosedSample
+from sif.problems.closed_sample import ClosedSample, fitted_users
 from sif.problems.halving import FINALISTS, Halving, Judge
 from sif.problems.interactions import InteractionProblem
 from sif.spaces.closed.clicks import Clicks
@@ -448,3 +449,31 @@ def test_pairs_are_ones() -> None:
     problem = problem_of(groups())
     sample = ClosedSample(problem.train_part, problem.valid_part, 0)
     assert (sample.clicks.pairs != pair_matrix(problem.train_part)).nnz == 0
+
+
+def test_many_rows_are_fitted_by_those_of_some_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    split = groups()
+    train = split.train
+    counts = np.bincount(train.ids[:, 0], minlength=train.sizes[0])
+    assert fitted_users(train, 3) is None and fitted_users(train, 3, len(train)) is None
+    few = partial(fitted_users, most=len(train) // 2)
+    users = few(train, 3)
+    assert users is not None and (np.diff(users) > 0).all()
+    assert len(train) // 2 - counts.max() < counts[users].sum() <= len(train) // 2
+    np.testing.assert_array_equal(users, few(train, 3))
+    other = few(train, 4)
+    assert other is not None and not np.array_equal(users, other)
+
+    for module in ("closed_forms", "closed_sample"):
+        monkeypatch.setattr(f"sif.problems.{module}.fitted_users", few)
+    problem = problem_of(split)
+    drawn = few(train, problem._seed)
+    sample = ClosedSample(train, problem.valid_part, problem._seed)
+    assert (sample.clicks.pairs != pair_matrix(train, drawn)).nnz == 0
+    design = genotype_of(ItemItem(l2=2.0))
+    found = problem.fitted(design, {})
+    expected = ItemItem(l2=2.0).weights(Clicks(pair_matrix(train, drawn), 0)).dense
+    np.testing.assert_allclose(found.item_weights.dense, expected, rtol=1e-5, atol=1e-7)
+    assert f"fitted on the rows of {len(drawn):,} users, drawn" in problem._drawn()
+    others = np.setdiff1d(np.flatnonzero(counts), drawn)  # who get items by their histories, too
+    assert np.isfinite(problem.scorer(found).scores(others)).any(axis=1).all()

@@ -28,7 +28,6 @@ from sif.evaluation.user_groups import cold_shares
 from sif.problems.base import SEARCHED, Problem, Reporter, Session, Trained
 from sif.problems.closed_forms import CLOSED, ClosedProblem
 from sif.problems.controls import CONTROLS, FIXED, RANDOM, fixed_multiply
-from sif.problems.halving import patience
 from sif.problems.histories import READERS, HistoryProblem, ReaderCost, reader_cost
 from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import follows
@@ -242,8 +241,9 @@ class InteractionStudy(Study):
     @property
     def early(self) -> tuple[str, ...]:
         """Closed forms, unless they take long."""
-        soon = SOON * patience(len(self.split.train))
-        return (CLOSED,) if self._closed_cost[0].grid <= soon else ()
+        if self.closed is None:
+            return ()
+        return (CLOSED,) if self._closed_cost[0].grid <= SOON * self.closed.patience else ()
 
     def pace(self, out_of_time: Callable[[], bool]) -> None:
         """Closed forms end in time, too."""
