@@ -36,24 +36,25 @@ class TuningSeconds:
 
 def tuning_seconds(
     baseline: Baseline, train: Interactions, evaluation: float, *, seed: int, threads: int,
-    device: torch.device = CPU,
+    device: torch.device = CPU, times: float = 1.0,
 ) -> TuningSeconds:  # fmt: skip
     """Seconds of `fit_best` and of `fit_chosen`, measured.
 
     Args:
         baseline: An entry of `BASELINES`.
-        train: Part that is fitted.
+        train: Part that is fitted, or the rows of some of its users.
         evaluation: Seconds of an evaluation.
         seed: Of initialization and sampling.
         threads: Of the CPU.
         device: Of fits that a GPU can do.
+        times: That fits of all rows take the seconds of these.
 
     Raises:
         ConfigError, DataError: It cannot be fitted here.
     """
     with torch_threads(threads):
         measured = partial(_fit_seconds, baseline, train, seed, threads, device)
-        fits = list(_fits(baseline, train, measured))
+        fits = [times * seconds for seconds in _fits(baseline, train, measured)]
     further = 1 + BEYOND * baseline.further if baseline.axes else 1.0
     grid = further * (sum(fits) + len(baseline.grid) * evaluation)
     return TuningSeconds(grid, max(fits) + evaluation)

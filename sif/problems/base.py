@@ -130,6 +130,24 @@ class Trained(Generic[Network]):
         return cls(network, result, state["numbers"])
 
 
+AnyProblem = TypeVar("AnyProblem")
+
+
+@dataclass(frozen=True, eq=False)
+class Sampled(Generic[AnyProblem]):
+    """A problem with few of its rows, whose steps take as long as those of the whole.
+
+    Attributes:
+        problem: On few rows.
+        training: Times that an epoch of the whole has its steps, or their seconds.
+        validation: Times that a validation of the whole takes its seconds.
+    """
+
+    problem: AnyProblem
+    training: float = 1.0
+    validation: float = 1.0
+
+
 class Problem(ABC, Generic[Design, Network]):
     """A space on train and validation data, without the test part.
 
@@ -256,9 +274,9 @@ class Problem(ABC, Generic[Design, Network]):
         """The same problem with other entries of `runtime`, such as the end of its loops."""
         return self.changed(runtime=replace(self.runtime, **changed))
 
-    def sampled(self) -> tuple[Self, float]:
-        """The problem with few rows to validate on, for pilots, and how many times fewer."""
-        return self, 1.0
+    def sampled(self) -> Sampled[Self]:
+        """The problem with few rows, for pilots."""
+        return Sampled(self)
 
     def memory_needs(self) -> Mapping[str, float]:
         """Bytes that are needed at least, by the setting that they depend on most."""

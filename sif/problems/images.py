@@ -25,7 +25,7 @@ from sif.data.images.lazy import FolderImages
 from sif.data.images.stream import ImageStream, image_batches
 from sif.errors import ConfigError
 from sif.evaluation.evaluate import Evaluation
-from sif.problems.base import ADAM, Problem, Progress, Trained, quiet
+from sif.problems.base import ADAM, Problem, Progress, Sampled, Trained, quiet
 from sif.problems.image_classifier import ImageClassifier
 from sif.search.run import MethodRun
 from sif.spaces.cnn.cells import Cells
@@ -142,14 +142,14 @@ class ImageProblem(Problem[Cells, CellNetwork]):
         """(h, w, c) of the images."""
         return self.source.images.shape
 
-    def sampled(self) -> tuple[ImageProblem, float]:
+    def sampled(self) -> Sampled[ImageProblem]:
         """The problem with few images to validate on."""
         train_rows, valid_rows = self.trained
         few = self.changed(
             trained=(train_rows, valid_rows[:SAMPLED]),
             searched=(self.searched[0], self.searched[1][:SAMPLED]),
         )
-        return few, len(valid_rows) / len(few.trained[1])
+        return Sampled(few, validation=len(valid_rows) / len(few.trained[1]))
 
     def memory_needs(self) -> dict[str, float]:
         """Of the first feature maps of every cell, and of a preprocessing of its inputs."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -27,10 +27,17 @@ from sif.data.interactions.chronological import counts_rows, is_later
 from sif.errors import ConfigError, DataError
 from sif.evaluation.cold_start import ColdStartRule, with_zero_rows
 from sif.evaluation.cold_start_choice import ColdStartChoice
-from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, Scorer, evaluate, evaluate_on
+from sif.evaluation.evaluate import (
+    MAIN_METRIC,
+    Evaluation,
+    Scorer,
+    evaluate,
+    evaluate_on,
+    evaluated_users,
+)
 from sif.evaluation.metrics import higher_is_better
 from sif.evaluation.scorers import InteractionScorer
-from sif.problems.base import ADAM, Problem, Progress, Session, Trained, quiet
+from sif.problems.base import ADAM, Problem, Progress, Sampled, Session, Trained, quiet
 from sif.problems.batch_source import MIN_STEPS_PER_PASS, BatchSource
 from sif.problems.history_blocks import BlockPlan
 from sif.problems.l2_grid import GridTraining, follows, search_strength
@@ -74,6 +81,8 @@ CLOSED_STAGE, ORDER_STAGE = OWN_STAGES
 """The stages that are problems of their own (`sif.problems.order`, `sif.problems.closed_forms`)."""
 ENCODING_STAGES = {ENCODING_BLOCK, EMBEDDING_BLOCK}
 """Stages whose functions may have histories."""
+PILOT_ROWS = 2_500_000
+"""Train rows that steps and fits are measured on at most: of large data those of some users."""
 EXPORTED = "exported_error"
 """Error of a selection with the weights of its search, see `InteractionProblem.judge`."""
 
@@ -590,13 +599,34 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         self, names: Sequence[str]
     ) -> Iterator[tuple[str, Callable[[], TuningSeconds]]]:
         """By name, a function that measures the seconds of `tuned` on small fits."""
-        part = self.train_part
-        evaluation = evaluation_seconds(part, self.valid_part, self.config.objective)
-        for name in names:
-            yield name, partial(
-                tuning_seconds, BASELINES[name], part, evaluation, seed=self.config.seed,
-                threads=self.runtime.threads, device=self.runtime.device,
+        sample = self.sampled()
+        objective = self.config.objective
+        evaluation = evaluation_seconds(self.train_part, self.valid_part, objective)
+
+        def measured(name: str) -> TuningSeconds:
+            return tuning_seconds(
+                BASELINES[name], sample.problem.train_part, evaluation, seed=self.config.seed,
+                threads=self.runtime.threads, device=self.runtime.device, times=sample.training,
             )  # fmt: skip
+
+        for name in names:
+            yield name, partial(measured, name)
+
+    def sampled(self) -> Sampled[Self]:
+        """The problem with the rows of few users, where there are many; see `Problem.sampled`."""
+        return self._sampled
+
+    @cached_property
+    def _sampled(self) -> Sampled[Self]:
+        train, valid = self.train_part, self.valid_part
+        if not self._batches.is_large or len(train) <= PILOT_ROWS:
+            return Sampled(self)
+        draws = numpy_generator(self.runtime, "pilot-users")
+        parts = few_users(train, valid, PILOT_ROWS, draws)
+        few = type(self)(*parts, self.config, self.runtime, self.stages, self._cold_choice)
+        few._sized_by = self._sized_by
+        users = [max(len(evaluated_users(part)[0]), 1) for part in (valid, parts[1])]
+        return Sampled(few, len(train) / len(parts[0]), users[0] / users[1])
 
     def test(self, network: InteractionNetwork, part: Split) -> Evaluation:
         """Evaluates a finished network on the test part of a split."""

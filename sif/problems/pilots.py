@@ -95,13 +95,14 @@ def training_cost(problem: Problem[Any, Any], design: Any) -> TrainingCost:
 
 
 def _measured(problem: Problem[Any, Any], design: Any) -> TrainingCost:
-    few, times = problem.sampled()
+    sample = problem.sampled()
     timer = StepTimer(problem.runtime.device)
     reset_peak_memory(problem.runtime)
     with problem.enough_memory("train"):
-        pilot = few.at_pace(steps=timer, out_of_time=lambda: True)
+        pilot = sample.problem.at_pace(steps=timer, out_of_time=lambda: True)
         trained = pilot.train(design, NullTracker(), NoCheckpoint())
     validation = max(trained.result.seconds - sum(timer.seconds), 0.0)
     return TrainingCost(
-        timer.usual, timer.steps, validation * times, peak_memory_mb(problem.runtime)
-    )
+        timer.usual, max(1, round(timer.steps * sample.training)), validation * sample.validation,
+        peak_memory_mb(problem.runtime),
+    )  # fmt: skip

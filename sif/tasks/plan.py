@@ -178,9 +178,8 @@ class Measurements:
         return time.perf_counter() > self._end
 
     def _search(self, method: str) -> Forecast:
-        few, _ = self._problem.sampled()
         with self._problem.enough_memory("search"):
-            return few.method_run().forecast(method, SEARCH_PILOT)
+            return self._problem.sampled().problem.method_run().forecast(method, SEARCH_PILOT)
 
     def trainings(
         self, given: Mapping[str, Any], found: Sequence[str], draws: int
