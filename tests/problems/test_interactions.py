@@ -20,6 +20,7 @@ from sif.evaluation.scorers import InteractionScorer
 from sif.problems.base import Session, Trained
 from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import Continued
+from sif.problems.pilots import training_cost
 from sif.recommender.model import ServedModel
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.registry import LOSSES
@@ -404,6 +405,40 @@ def test_large_parts_are_searched_with_encoders(monkeypatch: pytest.MonkeyPatch)
     large = problem("ranking", space="staged")
     assert large.stages == every
     assert [block.name for block in large.space().blocks] == list(every)
+
+
+@pytest.mark.parametrize(
+    "design", [staged("identity", "max", "id", "id"), staged("identity", "max", "id", "history")]
+)
+def test_large_parts_are_measured_on_few_users(
+    design: Genotype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a step is a block of users, and where it is all of them."""
+    whole = problem("ranking", space="staged")
+    assert whole.sampled().problem is whole
+    monkeypatch.setattr("sif.problems.batch_source.MAX_EXACT", 100)
+    monkeypatch.setattr("sif.spaces.interaction.user_blocks.MIN_PAIRS_PER_ITEM", 1)
+    rows = len(whole.train_part)
+    monkeypatch.setattr("sif.problems.interactions.PILOT_ROWS", rows // 5)
+    whole = problem("ranking", space="staged")
+    sample = whole.sampled()
+    few = len(sample.problem.train_part)
+    assert rows // 8 < few <= rows // 5
+    assert sample.training == rows / few
+    users = [len(np.unique(one.valid_part.ids[:, 0])) for one in (whole, sample.problem)]
+    assert sample.validation == users[0] / users[1] > 1
+    (*_, all_pairs, _), (*_, few_pairs, _) = (
+        one._training(design, 1.0) for one in (whole, sample.problem)
+    )
+    sizes = [len(stream.next().ids) for stream in (all_pairs, few_pairs)]
+    steps = [stream.steps_per_pass for stream in (all_pairs, few_pairs)]
+    cost = training_cost(whole, design)
+    if steps[0] == 1:
+        assert sizes == [rows, few] and steps[1] == 1
+        assert cost.steps == round(rows / few)
+    else:
+        assert abs(sizes[0] - sizes[1]) < 0.5 * sizes[0]
+        assert abs(cost.steps - steps[0]) <= 0.4 * steps[0]  # whole blocks
 
 
 def test_stages_refuse_further_fields() -> None:
