@@ -288,16 +288,18 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
         judge, clicks, families = sample.judge, sample.clicks, tuple(FAMILIES.values())
         halving = Halving(judge, families, self._seed, self.runtime.out_of_time)
         search = halving.seconds()
-        rank = max((int(getattr(one, "rank", 0)) for one in halving.designs()), default=0)
+        designs = halving.designs()
+        rank = max((int(getattr(one, "rank", 0)) for one in designs), default=0)
         begin, few = time.perf_counter(), GraphFilter(phi=0.0)
         with torch_threads(self._threads):
             judge.merit(few, 0)
         search *= min(1.0, (time.perf_counter() - begin) / max(judge.seconds(few, 0), 1e-3))
         items = solved_items(clicks.counts, 1)
-        solved = clicks.n_items if items is None else len(items)
+        solves = any(one.solves for one in designs)
+        solved = (clicks.n_items if items is None else len(items)) if solves else 0
         numbers = 2.0 * solved * clicks.n_items + 3 * min(sample.users * clicks.n_items, SCORES)
         size = 4 * (numbers + MATRICES * clicks.n_items * clicks.kept_rank(rank))
-        if items is not None:  # what the others say alone: a number and an index, and a copy
+        if solves and items is not None:  # what others say alone: number and index, and a copy
             lengths = np.diff(clicks.pairs.indptr).astype(np.float64)
             size += 12.0 * min(float((lengths**2).sum()), float(clicks.n_items) ** 2)
         return OwnCost(0.0, search + evaluation, evaluation, searching=None), size

@@ -81,8 +81,9 @@ CLOSED_STAGE, ORDER_STAGE = OWN_STAGES
 """The stages that are problems of their own (`sif.problems.order`, `sif.problems.closed_forms`)."""
 ENCODING_STAGES = {ENCODING_BLOCK, EMBEDDING_BLOCK}
 """Stages whose functions may have histories."""
-PILOT_ROWS = 2_500_000
-"""Train rows that steps and fits are measured on at most: of large data those of some users."""
+PILOT_ROWS, PILOT_USERS = 2_500_000, 1000
+"""Train rows that steps and fits are measured on at most, and users that are ranked for: of large
+data those of some users."""
 EXPORTED = "exported_error"
 """Error of a selection with the weights of its search, see `InteractionProblem.judge`."""
 
@@ -622,11 +623,15 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         if not self._batches.is_large or len(train) <= PILOT_ROWS:
             return Sampled(self)
         draws = numpy_generator(self.runtime, "pilot-users")
-        parts = few_users(train, valid, PILOT_ROWS, draws)
-        few = type(self)(*parts, self.config, self.runtime, self.stages, self._cold_choice)
+        few_train, few_valid = few_users(train, valid, PILOT_ROWS, draws)
+        judged = np.unique(few_valid.ids[:, 0])[:PILOT_USERS]
+        few_valid = few_valid.select(np.isin(few_valid.ids[:, 0], judged))
+        few = type(self)(
+            few_train, few_valid, self.config, self.runtime, self.stages, self._cold_choice
+        )
         few._sized_by = self._sized_by
-        users = [max(len(evaluated_users(part)[0]), 1) for part in (valid, parts[1])]
-        return Sampled(few, len(train) / len(parts[0]), users[0] / users[1])
+        users = [max(len(evaluated_users(part)[0]), 1) for part in (valid, few_valid)]
+        return Sampled(few, len(train) / len(few_train), users[0] / users[1])
 
     def test(self, network: InteractionNetwork, part: Split) -> Evaluation:
         """Evaluates a finished network on the test part of a split."""
