@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,15 +10,9 @@ from typing import Generic, TypeVar
 
 from sif.bench.processes import Work, run_all
 from sif.bench.state import State
+from sif.utils.ray_cluster import cores
 
 T = TypeVar("T")
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Trials on a cluster: what travels, what a node does with it, and how they are kept going.
 
 `orders` is what home and nodes tell each other, `files` how files travel, `node` what a node does,
-`drive` what home does. Only `ray_cluster` knows Ray.
+`drive` what home does. Only `ray_cluster` knows Ray, to which `sif.utils.ray_cluster` connects.
 """
 
 from __future__ import annotations

@@ -16,12 +16,11 @@ from sif.bench.cluster.files import Content, Sent, digest, packed, unpacked
 from sif.bench.cluster.orders import Order, Report
 from sif.bench.executor import Listener, Needs, Task
 from sif.bench.state import State
+from sif.utils.ray_cluster import RETRIES
 from sif.utils.version import __version__
 
 T = TypeVar("T")
 
-RETRIES = 3
-"""Times that a trial is run again after it was lost."""
 _POLL = 0.2  # seconds between looks at the cluster
 _TELLS = 1.0  # seconds between questions which trials run
 _GRACE = 40.0  # seconds in which interrupted trials end and their files come home

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from sif.bench.cluster.drive import Drive, marked
-from sif.bench.cluster.ray_cluster import check_address, check_installed, connected
+from sif.bench.cluster.ray_cluster import connected
 from sif.bench.executor import Executor, Listener, Needs, Task
 from sif.bench.processes import terminable
 from sif.errors import ConfigError
 from sif.utils.argument_types import check_fields
+from sif.utils.ray_cluster import check_address, check_installed
 
 T = TypeVar("T")
 _BYTES = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}

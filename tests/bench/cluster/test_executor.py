@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from sif.bench import RayExecutor
-from sif.bench.cluster import ray_cluster
 from sif.bench.cluster.executor import bytes_of
 from sif.bench.executor import Listener, Needs, Task
 from sif.bench.processes import Work
 from sif.bench.state import State
 from sif.errors import ConfigError
+from sif.utils import ray_cluster
 
 with_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray: pip install 'sif[ray]'")
 
@@ -157,7 +157,7 @@ def test_a_trial_without_a_place_is_refused_here_and_waits_on_a_cluster() -> Non
         ray_cluster._check_place(ray, [fits], True, lines.append)
     assert lines == []
     for one, told in (
-        (Needs(cores=5), "expected 5 core(s), 0 GPU(s) for a trial, found 4 core(s), 0 GPU(s)"),
+        (Needs(cores=5), "expected 5 core(s), 0 GPU(s) for a task, found 4 core(s), 0 GPU(s)"),
         (Needs(cores=2, gpus=1), "2 core(s), 1 GPU(s)"),  # no node has both
         (Needs(memory=10**10), "1 core(s), 0 GPU(s), 10000000000 bytes"),
     ):
@@ -165,4 +165,4 @@ def test_a_trial_without_a_place_is_refused_here_and_waits_on_a_cluster() -> Non
             ray_cluster._check_place(ray, [one], True, lines.append)
         assert told in str(caught.value)
         ray_cluster._check_place(ray, [one], False, lines.append)
-    assert lines[0].startswith("no node has 5 core(s), 0 GPU(s) for a trial; it waits until one")
+    assert lines[0].startswith("no node has 5 core(s), 0 GPU(s) for a task; it waits until one")
