@@ -86,6 +86,10 @@ class DataConfig(Section):
         "auto", description="read files by pieces into mapped files of int32, so that rows need "
         "not fit in memory; auto: folders, Parquet from 64 MiB, text from 512 MiB"
     )  # fmt: skip
+    reader: Literal["local", "ray"] = Field(
+        "local", description="who decodes Parquet files: this process, or Ray Data on the cluster "
+        "of RAY_ADDRESS, or on a Ray of this machine for that time; the rows are the same"
+    )  # fmt: skip
     scratch: AbsolutePath | None = Field(
         None, description="folder of such files, which stay there for later jobs on the same data; "
         "None: beside the run folder, until they are mapped"

@@ -34,7 +34,10 @@ OTHER_TASKS: Registry[Any] = Registry("task", "sif.problems", "builtins:object",
 
 The group is named after a task's problem; an entry is the `Task` that makes a job of it."""
 Complete = Callable[[CommonConfig, Origins], CommonConfig]
-_NOT_RESULTS = {"output_dir", "tracking", "checkpoint_seconds"}  # cannot change what is found
+_NOT_RESULTS: Mapping[str, Any] = {
+    "output_dir": True, "tracking": True, "checkpoint_seconds": True, "data": {"reader": True},
+}  # fmt: skip
+"""Settings that cannot change what is found."""
 
 
 @checks_types

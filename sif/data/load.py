@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,13 +13,19 @@ from sif.data.interactions.load import Dataset, filters_of
 from sif.data.interactions.load import load_dataset as load_in_memory
 from sif.data.interactions.readers import Columns
 from sif.data.recipe import list_datasets
-from sif.data.streamed.load import Place, load_streamed
+from sif.data.streamed.load import Opened, Place, load_streamed
 from sif.data.streamed.mapped import Rules
 from sif.data.streamed.open import is_streamed, open_source
+from sif.data.streamed.ray_source import check, on_ray
 from sif.errors import DataError
 from sif.utils.addresses import label_of
 
 Stream = bool | Literal["auto"]
+Reader = Literal["local", "ray"]
+HERE = "SIF_READER"
+"""Variable that makes every job read by itself, if it is "local": trials on a cluster hold cores
+that tasks of a reading would wait for.
+"""
 
 
 def load_dataset(
@@ -25,6 +33,7 @@ def load_dataset(
     *,
     columns: Columns | None = None,
     stream: Stream = "auto",
+    reader: Reader = "local",
     query: str | None = None,
     table: str | None = None,
     place: Place | None = None,
@@ -37,6 +46,8 @@ def load_dataset(
         columns: Roles of columns; the usual names are recognized.
         stream: Whether files are read by pieces into files that are mapped; "auto": large ones and
             folders. Rows of a database always are.
+        reader: Who decodes Parquet files that are read by pieces: this process, or Ray Data on a
+            cluster.
         query: Asks a database for the rows.
         table: Of a database, in place of a query.
         place: Where such files lie; by default in the folder for temporary ones, until they are
@@ -48,14 +59,20 @@ def load_dataset(
 
     Raises:
         DataError: Unknown name, missing or bad file, or nothing usable is left.
+        ConfigError: Ray is missing, or does not answer at RAY_ADDRESS.
     """
     name = str(name_or_path)
     known = name in list_datasets()
     answer = query_source(name, query, table, known)
     if known and stream is True:
         raise DataError(f"data.stream: expected a file or a folder, found the data set {name}")
+    by_ray = reader == "ray"
+    if by_ray:
+        _check_asked(name, known, answer is not None, stream)
     if answer is None and (
-        known or stream is False or (stream == "auto" and not is_streamed(Path(name)))
+        known
+        or stream is False
+        or (stream == "auto" and not by_ray and not is_streamed(Path(name)))
     ):
         return load_in_memory(name_or_path, columns=columns, **settings)
     columns, place = columns or Columns(), place or Place.of(None)
@@ -66,4 +83,17 @@ def load_dataset(
     filters = filters_of(**{name: settings[name] for name in names if name in settings})
     rules = Rules(filters, settings.get("duplicates", "last"))
     label = label_of(name)
-    return load_streamed(source, label, columns, rules, settings.get("order"), place)
+    by_ray = by_ray and os.environ.get(HERE) != "local"
+    if by_ray:
+        check(source)
+    opened: Opened = on_ray if by_ray else nullcontext
+    return load_streamed(source, label, columns, rules, settings.get("order"), place, opened)
+
+
+def _check_asked(name: str, known: bool, is_answer: bool, stream: Stream) -> None:
+    """Refuses a reading by Ray of what is not read by pieces from files."""
+    if known or is_answer:
+        found = f"the data set {name}" if known else "a database"
+        raise DataError(f"data.reader: expected a Parquet file or a folder for ray, found {found}")
+    if stream is False:
+        raise DataError("data.stream: expected auto or true with data.reader=ray, found false")

@@ -76,8 +76,9 @@ def _read(data: Any, config: DataConfig, objective: str, name: str) -> Interacti
         return _read(data.to_pandas(), config, objective, name)
     if isinstance(data, Path) or (isinstance(data, str) and data.strip()):
         return load_dataset(
-            entered(str(data)), columns=columns, stream=config.stream, query=config.query,
-            table=config.table, place=Place.of(config.scratch), data_dir=config.dir,
+            entered(str(data)), columns=columns, stream=config.stream,
+            reader=config.reader, query=config.query, table=config.table,
+            place=Place.of(config.scratch), data_dir=config.dir,
         ).interactions  # fmt: skip
     if is_matrix(data):
         return read_matrix(data, objective)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -60,19 +61,35 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def check_installed() -> None:
+@dataclass(frozen=True)
+class RayUser:
+    """Who needs Ray, for messages.
+
+    Attributes:
+        name: Of the feature.
+        setting: Where its address comes from.
+    """
+
+    name: str
+    setting: str
+
+
+EXECUTOR = RayUser("executor ray", "ray_address")
+
+
+def check_installed(user: RayUser = EXECUTOR) -> None:
     """Raises ConfigError where Ray is missing; importing it would take a second."""
     if importlib.util.find_spec("ray") is None:
-        _ray()
+        _ray(user)
 
 
-def _ray(own: bool = False) -> Any:
+def _ray(user: RayUser, own: bool = False) -> Any:
     """The module; `own`: for a cluster that starts here, which no stranger may send tasks to."""
     if own and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     for name, value in _VARIABLES.items():
         os.environ.setdefault(name, value)
-    return library("ray", "executor ray", extra="ray")
+    return library("ray", user.name, extra="ray")
 
 
 def first_line(error: Exception) -> str:
@@ -83,8 +100,9 @@ def first_line(error: Exception) -> str:
 
 @contextmanager
 def connected(
-    address: str | None, needs: Sequence[Room], told: Callable[[str], None]
-) -> Iterator[Any]:
+    address: str | None, needs: Sequence[Room], told: Callable[[str], None],
+    user: RayUser = EXECUTOR,
+) -> Iterator[Any]:  # fmt: skip
     """The module of Ray, connected for the time of a block; then no process of ours is left.
 
     Args:
@@ -92,19 +110,20 @@ def connected(
             machine, which ends with the block.
         needs: Of the tasks.
         told: Gets lines for people.
+        user: Who asks.
 
     Raises:
         ConfigError: Ray is missing, the cluster lets nobody in, or a task has no place on this
             machine.
     """
-    address = _named(address)
-    ray = _ray(own=address is None)
+    address = named_address(address)
+    ray = _ray(user, own=address is None)
     logging.getLogger("ray").setLevel(logging.ERROR)
     theirs = ray.is_initialized()  # somebody else's connection, which stays
     try:
         with _own_signals():
             if not theirs:
-                _connect(ray, address)
+                _connect(ray, address, user)
         _check_place(ray, needs, address is None and not theirs, told)
         yield ray
     finally:
@@ -113,13 +132,13 @@ def connected(
                 ray.shutdown()
 
 
-def _named(address: str | None) -> str | None:
+def named_address(address: str | None) -> str | None:
     """The address of a running cluster; None: one is started."""
     found = address or os.environ.get("RAY_ADDRESS")
     return found if found and found != "local" else None
 
 
-def _connect(ray: Any, address: str | None) -> None:
+def _connect(ray: Any, address: str | None, user: RayUser) -> None:
     try:
         if address is not None:
             ray.init(address=address, **_QUIET)
@@ -128,38 +147,40 @@ def _connect(ray: Any, address: str | None) -> None:
             ray.init(address="local", num_cpus=cores(), include_dashboard=False, **_QUIET)
     except Exception as error:  # of many types
         if address is not None:
-            raise _refused(address, first_line(error)) from None
-        raise SifError(f"executor ray: Ray does not start here: {first_line(error)}") from None
+            raise _refused(user, address, first_line(error)) from None
+        raise SifError(f"{user.name}: Ray does not start here: {first_line(error)}") from None
 
 
-def _refused(address: str, reason: str) -> ConfigError:
-    return ConfigError(f"ray_address: expected a running Ray cluster, found {address}: {reason}")
+def _refused(user: RayUser, address: str, reason: str) -> ConfigError:
+    told = f"expected a running Ray cluster, found {address}: {reason}"
+    return ConfigError(f"{user.setting}: {told}")
 
 
-def check_address(address: str | None) -> None:
+def check_address(address: str | None, user: RayUser = EXECUTOR) -> None:
     """Raises ConfigError unless Ray answers at an address, within about a minute.
 
     Args:
         address: Of a running cluster; None: see `connected`.
+        user: Who asks.
     """
-    address = _named(address)
+    address = named_address(address)
     if address is None:
         return
     if "://" in address:
         raise ConfigError(
-            "ray_address: expected host:port or auto of a cluster that this machine belongs to, "
-            f"found {address}; run the command on a node, or by `ray job submit`"
+            f"{user.setting}: expected host:port or auto of a cluster that this machine belongs "
+            f"to, found {address}; run the command on a node, or by `ray job submit`"
         )
     match = re.fullmatch(r"(.+):(\d{1,5})", address)
     if match is None and address != "auto":
-        raise ConfigError(f"ray_address: expected host:port or auto, found {address!r}")
+        raise ConfigError(f"{user.setting}: expected host:port or auto, found {address!r}")
     if match is not None:
         try:
             socket.create_connection((match[1].strip("[]"), int(match[2])), _REACHED).close()
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error) or "no answer"
-            raise _refused(address, reason) from None
-    if _ray().is_initialized():
+            raise _refused(user, address, reason) from None
+    if _ray(user).is_initialized():
         return
     try:
         done = subprocess.run(
@@ -167,10 +188,10 @@ def check_address(address: str | None) -> None:
             timeout=_CONNECTED, stdin=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise _refused(address, f"no answer within {_CONNECTED:.0f} s") from None
+        raise _refused(user, address, f"no answer within {_CONNECTED:.0f} s") from None
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
-        raise _refused(address, lines[-1] if lines else f"exit code {done.returncode}")
+        raise _refused(user, address, lines[-1] if lines else f"exit code {done.returncode}")
 
 
 def _check_place(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+_PATIENCE = 10.0  # seconds for the value that is being made in the end
 Value = TypeVar("Value")
 _END = object()
 _WAIT = 0.1  # seconds between looks at whether anybody still listens
@@ -55,4 +56,4 @@ def reading_ahead(values: Iterator[Value], depth: int = 2) -> Iterator[Iterator[
         yield taken()
     finally:
         stopped.set()
-        thread.join()
+        thread.join(_PATIENCE)  # longer only where the iterator waits for somebody else

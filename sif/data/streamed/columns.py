@@ -73,10 +73,12 @@ class CodedColumn:
         batch = _arrow().RecordBatch.from_arrays([cells], names=["cells"])
         with _arrow().ipc.new_stream(sink, batch.schema) as writer:
             writer.write_batch(batch)
-        scratch.append(f"{self.role}.cells", sink.getvalue())
+        data = sink.getvalue()
+        scratch.append(f"{self.role}.cells", data)
         end = scratch.size(f"{self.role}.cells")
         scratch.append(f"{self.role}.batches", np.array([len(codes), len(cells), end], np.int64))
-        self._waiting.append(cells)
+        # As a copy: the batch, which may lie in shared memory with all of its columns, can go.
+        self._waiting.append(_stored(data))
         # Merged now and then: another thread reads meanwhile.
         if sum(map(len, self._waiting)) > max(_WAITING, len(self._known or ())):
             self._merge()
@@ -87,8 +89,7 @@ class CodedColumn:
             return
         data, begin = scratch.mapped(f"{self.role}.cells", np.uint8), 0
         for _, _, end in self._batches(scratch):
-            stream = _arrow().ipc.open_stream(_arrow().py_buffer(data[begin:end]))
-            self._waiting.append(stream.read_next_batch().column(0))
+            self._waiting.append(_stored(_arrow().py_buffer(data[begin:end])))
             begin = end
 
     def _merge(self) -> None:
@@ -258,6 +259,11 @@ def _narrowest(seconds: npt.NDArray[Any]) -> npt.DTypeLike:
     return np.int32 if narrow else np.int64
 
 
+def _stored(data: Any) -> Any:
+    """The distinct cells of a batch, from the buffer that was written."""
+    return _arrow().ipc.open_stream(data).read_next_batch().column(0)
+
+
 def is_text(kind: Any) -> bool:
     """True for texts and bytes of an Arrow type, in a dictionary or not."""
     if _arrow().types.is_dictionary(kind):
@@ -269,11 +275,16 @@ def _arrow() -> Any:
     return library("pyarrow", "reading", error=DataError)
 
 
+def encoded(values: Any) -> Any:
+    """The cells of a batch as a `pyarrow.DictionaryArray`."""
+    if _arrow().types.is_dictionary(values.type):
+        return values
+    return _arrow().compute.dictionary_encode(values, null_encoding="mask")
+
+
 def _coded(values: Any, expected: str) -> tuple[Codes, Any]:
     """Codes (n,) of the cells of a batch, and its distinct cells, each of which some row has."""
-    arrow = _arrow()
-    if not arrow.types.is_dictionary(values.type):
-        values = arrow.compute.dictionary_encode(values, null_encoding="mask")
+    arrow, values = _arrow(), encoded(values)
     cells = values.dictionary
     if is_text(values.type):
         cells = cells.cast(arrow.large_string())

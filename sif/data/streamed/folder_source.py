@@ -87,12 +87,12 @@ class FolderSource:
 
     def with_numbers(self, columns: Collection[int]) -> FolderSource:
         """Implements `RecordSource.with_numbers`."""
-        files = (f.with_numbers(_places(self.files[0], f, columns)) for f in self.files)
+        files = (f.with_numbers(places_in(self.files[0], f, columns)) for f in self.files)
         return replace(self, files=tuple(files))
 
     def pieces(self, columns: Sequence[int], mark: Mark = None) -> Iterator[Piece]:
         """Implements `RecordSource.pieces`; columns of other files are found by their names."""
-        places = [_places(self.files[0], file, columns) for file in self.files]
+        places = [places_in(self.files[0], file, columns) for file in self.files]
         first, within = mark or (0, None)
         for number, file in enumerate(self.files[first:], start=first):
             for piece in file.pieces(places[number], within):
@@ -106,7 +106,7 @@ class FolderSource:
             if rows is None:
                 rows = sum(len(piece.batch) for piece in file.pieces([column]))
             if row < rows:
-                return file.locate(row, _places(self.files[0], file, [column])[0])
+                return file.locate(row, places_in(self.files[0], file, [column])[0])
             row -= rows
         return self.name, ""
 
@@ -153,7 +153,7 @@ def _constants(folder: Path) -> Constants:
     return tuple((name, "" if text == _NOTHING else unquote(text)) for name, _, text in pairs)
 
 
-def _places(first: RecordSource, other: RecordSource, columns: Collection[int]) -> list[int]:
+def places_in(first: RecordSource, other: RecordSource, columns: Collection[int]) -> list[int]:
     """Positions in another file of columns of the first.
 
     Raises:

@@ -11,9 +11,9 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from sif.data.interactions.clean import check_rule, check_usable
@@ -24,12 +24,14 @@ from sif.data.streamed.mapped import Rules, cleaned, keep, kept_before, numbered
 from sif.data.streamed.scratch import Scratch, ScratchError, writing
 from sif.data.streamed.source import CutOffError, RecordSource
 from sif.data.streamed.spool import Request, spool
-from sif.errors import ConfigError, DataError
+from sif.errors import ConfigError, DataError, SifError
 from sif.utils.digest import digest
 from sif.utils.locks import locked
 
+Opened = Callable[[RecordSource], AbstractContextManager[RecordSource]]
 _FORMAT = 1  # of the files
 _FOLDER = f"sif-scratch-{getattr(os, 'getuid', int)()}"  # of the user
+_LASTING = (ScratchError, CutOffError)  # what was read stays, to go on from there
 _BUSY = "another process reads the same data into it"
 
 
@@ -55,7 +57,8 @@ class Place:
 
 
 def load_streamed(
-    source: RecordSource, name: str, columns: Columns, rules: Rules, order: str | None, place: Place
+    source: RecordSource, name: str, columns: Columns, rules: Rules, order: str | None,
+    place: Place, opened: Opened = nullcontext,
 ) -> Dataset:  # fmt: skip
     """Reads a source in two passes: columns into files, then rows by number.
 
@@ -68,6 +71,7 @@ def load_streamed(
         rules: Which rows stay.
         order: What orders the rows, as in `load_dataset`.
         place: Where files lie.
+        opened: Makes of the source the one of the first pass, for as long as that takes.
 
     Raises:
         DataError: As in `load_dataset`; or the disk is full, or the source was cut off, after which
@@ -87,11 +91,12 @@ def load_streamed(
     with _own_folder(place, key) as (folder, is_kept):
         scratch = Scratch(folder, asked)
         try:
-            dataset = _loaded(scratch, request, fingerprint, name, rules, order, is_kept)
-        except (ScratchError, CutOffError):
-            raise
-        except DataError:
-            scratch.remove()  # other data, or other rules, are other files
+            dataset = _loaded(scratch, request, fingerprint, name, rules, order, is_kept, opened)
+        except SifError as error:
+            # Other data, or other rules, are other files.
+            is_over = isinstance(error, DataError) and not isinstance(error, _LASTING)
+            if is_over or not scratch.state:
+                scratch.remove()
             raise
         finally:
             scratch.close()
@@ -104,13 +109,14 @@ def load_streamed(
 
 def _loaded(
     scratch: Scratch, request: Request, fingerprint: str, name: str, rules: Rules,
-    order: str | None, is_kept: bool,
+    order: str | None, is_kept: bool, opened: Opened,
 ) -> Dataset:  # fmt: skip
     if scratch.finished:
         rows, document = kept_before(scratch)
         return Dataset(name, rows, document["hash"], notes=document["changes"])
     where = request.source.name
-    spooled = spool(request, scratch)
+    with opened(request.source) as source:
+        spooled = spool(replace(request, source=source), scratch)
     if request.source.fingerprint() != fingerprint:
         raise DataError(f"{where}: expected the same rows all along, found them changed meanwhile")
     every = numbered(spooled, scratch)

@@ -82,8 +82,10 @@ class ParquetSource:
         """Itself: its columns have types."""
         return self
 
-    def pieces(self, columns: Sequence[int], mark: Mark = None) -> Iterator[Piece]:
-        """Implements `RecordSource.pieces`."""
+    def pieces(
+        self, columns: Sequence[int], mark: Mark = None, until: int | None = None
+    ) -> Iterator[Piece]:  # fmt: skip
+        """Implements `RecordSource.pieces`; `until` is a row group before which they end."""
         arrow, parquet = parquet_library(self.path)
         names = [self.schema.names[column] for column in columns]
         texts = [name for name in names if name in self.own.names and self._is_text(arrow, name)]
@@ -94,7 +96,7 @@ class ParquetSource:
                 self.path, read_dictionary=texts, page_checksum_verification=True
             )
         with file:
-            for group in range(first, len(self.groups)):
+            for group in range(first, len(self.groups) if until is None else until):
                 done = 0
                 for batch in self._batches(file, group, names):
                     done += len(batch)

@@ -90,6 +90,7 @@ def _load_split(config: CFConfig) -> tuple[Dataset | None, Split]:
     dataset = load_dataset(
         config.dataset,
         stream=data.stream,
+        reader=data.reader,
         query=data.query,
         table=data.table,
         place=Place.of(data.scratch, _beside(config)),
