@@ -4,12 +4,14 @@ A generated file has three columns: users and items as texts, ratings as float32
 a power law, and pairs repeat. Each reading runs in a process of its own:
 
 - pieces: `load_dataset(stream=True)`, to interactions whose repeated pairs are merged.
-- spool: its first pass alone.
+- ray: the same by `reader="ray"`: Ray Data on the cluster of RAY_ADDRESS, or on a Ray of this
+  machine, whose start counts. Parquet alone.
+- spool: the first pass of pieces alone.
 - memory: `load_dataset(stream=False)`.
 - pandas: the file as a data frame, and codes of both columns of ids.
 
-The memory is the peak of the process, mapped pages of files included. Idle cores give the rate;
-CPU seconds are kept beside, for busy machines.
+The memory is the peak of the process, mapped pages of files included, without processes of Ray.
+Idle cores give the rate; CPU seconds are kept beside, for busy machines.
 
     python benchmarks/reading.py --rows 100000000 --folder /var/tmp/reading
     python benchmarks/reading.py --rows 2000000 --kind csv --readers pieces memory pandas
@@ -33,7 +35,7 @@ import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
-READERS = ("pieces", "spool", "memory", "pandas")
+READERS = ("pieces", "ray", "spool", "memory", "pandas")
 COLUMNS = (
     "reader", "kind", "rows", "file_mb", "seconds", "cpu_seconds", "rows_per_second", "peak_mb",
     "interactions",
@@ -88,7 +90,9 @@ def read(reader: str, path: Path, folder: Path) -> int:
         finally:
             scratch.remove()
     place = Place(folder / "scratch", False)
-    return len(load_dataset(path, stream=reader == "pieces", place=place).interactions)
+    by = "ray" if reader == "ray" else "local"
+    dataset = load_dataset(path, stream=reader != "memory", reader=by, place=place)
+    return len(dataset.interactions)
 
 
 def measured(reader: str, path: Path, folder: Path) -> dict[str, Any]:

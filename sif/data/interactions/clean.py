@@ -253,7 +253,7 @@ def kept_rows(
         notes.append(f"{before - int(is_kept.sum())} ratings below {min_rating:g} removed")
     before = left = int(is_kept.sum())
     while min_user > 1 or min_item > 1:
-        users, items = activity(interactions, is_kept)
+        users, items = activity(interactions, is_kept)[:2]  # further fields are no reason
         enough = users >= min_user, items >= min_item
         for rows in row_slices(len(interactions)):
             user, item = interactions.ids[rows, 0], interactions.ids[rows, 1]
