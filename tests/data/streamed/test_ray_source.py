@@ -33,7 +33,6 @@ from sif.data.streamed.parquet_source import ParquetSource
 from sif.data.streamed.ray_source import NodeReading, RaySource, Share, shares
 from sif.errors import ConfigError, DataError, SifError
 
-
 N = 400
 
 
