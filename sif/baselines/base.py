@@ -10,7 +10,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any
 
@@ -34,13 +34,12 @@ from sif.evaluation.item_orders import POPULARITY_ORDER, ItemOrder
 from sif.evaluation.metrics import merit
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.linear.network import OrderNetwork
+from sif.utils.calls import CPU
 from sif.utils.device import never, torch_threads
 
 Params = Mapping[str, float | int]
 FitOne = Callable[[Interactions, Params, int, int], Scorer]
 FitGrid = Callable[[Interactions, Sequence[Params], int, int], Iterator[Scorer]]
-
-CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -129,25 +128,36 @@ class Baseline:
         return next(self.fits(device)(train, (params,), seed, threads))
 
 
-@dataclass(frozen=True, eq=False)
-class Fitted:
-    """A tuned baseline.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Chosen:
+    """The best of a baseline's grid, by validation.
 
     Attributes:
-        scorer: the model that validation ranks first, fitted on the train part only.
         params: its parameters.
         valid: its evaluation on validation.
         seconds: wall time of the whole grid with its evaluations.
         trials: every parameter set with its value of the selecting metric.
         edge: parameters whose best value is at an end of what was tried.
+        cut: whether the grid ended for want of time.
     """
 
-    scorer: Scorer
     params: Params
     valid: Evaluation
     seconds: float
     trials: tuple[tuple[Params, float], ...]
     edge: tuple[str, ...] = ()
+    cut: bool = False
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Fitted(Chosen):
+    """A tuned baseline.
+
+    Attributes:
+        scorer: the model that validation ranks first, fitted on the train part only.
+    """
+
+    scorer: Scorer
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +169,18 @@ class TableScorer:
     @classmethod
     def of(cls, order: ItemOrder, train: Interactions) -> TableScorer:
         """One order of the items for every user."""
-        return cls(np.broadcast_to(order.scores(train), train.sizes[:2]))
+        return cls.of_order(order.scores(train), train.sizes[0])
+
+    @classmethod
+    def of_order(cls, order: NDArray[np.float32], n_users: int) -> TableScorer:
+        """Scores (n_items,) that are those of every user."""
+        return cls(np.broadcast_to(order, (n_users, len(order))))
+
+    def __reduce__(self) -> Any:
+        """For other processes: one order for every user travels once."""
+        if self.table.strides[0] == 0 and len(self.table):
+            return TableScorer.of_order, (self.table[0].copy(), len(self.table))
+        return TableScorer, (self.table,)
 
     def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
         """Scores (b, n_items) for users (b,)."""
@@ -224,9 +245,17 @@ def fit_best(
         tuning.go_on()
     if tuning.best is None:
         raise ConfigError(f"baseline {baseline.name}: grid: expected parameter sets, found none")
+    scorer, params, evaluation = tuning.best
     return Fitted(
-        *tuning.best, time.perf_counter() - start, tuple(tuning.trials), tuning.edge()
+        scorer=scorer, params=params, valid=evaluation, seconds=time.perf_counter() - start,
+        trials=tuple(tuning.trials), edge=tuning.edge(), cut=tuning.late,
     )  # fmt: skip
+
+
+def choose(*arguments: Any, **further: Any) -> Chosen:
+    """`fit_best` without the scorer, where what validation chose is fitted once more anyway."""
+    found = vars(fit_best(*arguments, **further))
+    return Chosen(**{entry.name: found[entry.name] for entry in fields(Chosen)})
 
 
 class Tuning:
@@ -238,6 +267,11 @@ class Tuning:
         judge: Evaluates on validation.
         metric: That decides.
         out_of_time: See `fit_best`.
+
+    Attributes:
+        trials: What was tried, with its value of the metric.
+        best: The best of it.
+        late: Whether time was over.
     """
 
     def __init__(
@@ -245,7 +279,7 @@ class Tuning:
         judge: Callable[[Scorer], Evaluation], metric: str, out_of_time: Callable[[], bool],
     ) -> None:  # fmt: skip
         self._baseline, self._fits, self._judge, self._metric = baseline, fits, judge, metric
-        self._out_of_time, self._late = out_of_time, False
+        self._out_of_time, self.late = out_of_time, False
         self.trials: list[tuple[Params, float]] = []
         self.best: tuple[Scorer, Params, Evaluation] | None = None
 
@@ -263,7 +297,7 @@ class Tuning:
                 self.best = scorer, params, evaluation
             del scorer  # or the next one is made beside it and the best
             if self._out_of_time():
-                self._late = True
+                self.late = True
                 return
 
     def go_on(self) -> None:
@@ -272,7 +306,7 @@ class Tuning:
         A setting that cannot be fitted, such as a penalty that is too small, ends it.
         """
         most = math.ceil((1 + self._baseline.further) * len(self._baseline.grid))
-        while not self._late and len(self.trials) < most:
+        while not self.late and len(self.trials) < most:
             further = [params for _, params in self._beyond()]
             if not further:
                 return

@@ -10,12 +10,13 @@ from functools import partial
 import numpy as np
 import torch
 
-from sif.baselines.base import CPU, Baseline, Params
+from sif.baselines.base import Baseline, Params
 from sif.baselines.bias import GLOBAL_MEAN
 from sif.baselines.popularity import POPULARITY
 from sif.data.interactions.interactions import Interactions
 from sif.evaluation.cold_start import ColdStartRule, with_cold_start
 from sif.evaluation.evaluate import Objective, evaluate_on, evaluated_users
+from sif.utils.calls import CPU
 from sif.utils.device import torch_threads
 
 FEW, MORE = 1, 3

@@ -12,7 +12,7 @@ from sif.config import task_names
 from sif.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sif.bench import Executor
+    from sif.bench.cluster import RayExecutor
 
 Argument = Callable[[Any], object]
 """Adds an argument, or several mutually exclusive ones, to a parser."""
@@ -21,6 +21,17 @@ Argument = Callable[[Any], object]
 def argument(*names: str, **settings: Any) -> Argument:
     """One argument, see `argparse.ArgumentParser.add_argument`."""
     return lambda parser: parser.add_argument(*names, **settings)
+
+
+def hidden(*arguments: Argument) -> Argument:
+    """Arguments that the help does not show: it has to fit a screen."""
+
+    def add(parser: argparse.ArgumentParser) -> None:
+        for one in arguments:
+            action: Any = one(parser)
+            action.help = argparse.SUPPRESS
+
+    return add
 
 
 def either(*arguments: Argument) -> Argument:
@@ -70,19 +81,23 @@ JOB_FLAGS = {"dataset": "dataset", "split_file": "data.split_file", **SHARED_FLA
 """The same of commands that make jobs of one task and one data set."""
 
 
-EXECUTOR_ARGUMENTS: tuple[Argument, ...] = (
-    argument("--executor", choices=("local", "ray"),
-             help="processes of this machine, or tasks of Ray (default: local)"),
+PLACE_ARGUMENTS: tuple[Argument, ...] = (
     argument("--ray-address", metavar="HOST:PORT",
              help="a running cluster, or auto (default: RAY_ADDRESS, else Ray on this machine)"),
     argument("--memory", metavar="SIZE", help="that Ray reserves for each of them: 4GB, 512MiB"),
     argument("--gpus", type=float, metavar="N", help="that Ray reserves for each of them: 1, 0.25"),
 )  # fmt: skip
+"""The place of tasks of Ray."""
+EXECUTOR_ARGUMENTS: tuple[Argument, ...] = (
+    argument("--executor", choices=("local", "ray"),
+             help="processes of this machine, or tasks of Ray (default: local)"),
+    *PLACE_ARGUMENTS,
+)  # fmt: skip
 """Options of commands that run several jobs."""
 
 
-def executor(values: argparse.Namespace) -> Executor | None:
-    """The executor that was asked for; None: processes of this machine.
+def executor(values: argparse.Namespace) -> RayExecutor | None:
+    """The executor that was asked for; None: the one of this machine.
 
     Raises:
         ConfigError: Options of Ray without it, or Ray is missing.

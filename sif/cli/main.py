@@ -19,7 +19,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sif.cli.arguments import JOB_ARGUMENTS, JOB_FLAGS, argument, check_resumed, given, program
+from sif.cli.arguments import (
+    JOB_ARGUMENTS,
+    JOB_FLAGS,
+    PLACE_ARGUMENTS,
+    argument,
+    check_resumed,
+    executor,
+    given,
+    hidden,
+    program,
+)
 from sif.cli.commands import OTHERS, Verb, run_folder
 from sif.cli.interruption import EXIT_INTERRUPTED, going_on
 from sif.config import (
@@ -38,7 +48,6 @@ EXIT_BAD_INPUT = 2
 
 _DESCRIPTION = """\
 Finds the interaction function for your data, and compares it with tuned baselines.
-
 other commands (sif COMMAND --help):
 """
 _EXAMPLES = """\
@@ -99,6 +108,7 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
 def _run(values: argparse.Namespace) -> None:
     if values.finish and not values.resume:
         raise ConfigError("--finish ends an interrupted run: expected --resume DIR, found none")
+    place = executor(values)
     config = _resumed_config(values) if values.resume else _new_config(values)
     from sif import tasks
 
@@ -110,7 +120,7 @@ def _run(values: argparse.Namespace) -> None:
 
     with going_on(again):
         resume, finish = values.resume is not None, values.finish
-        tasks.run(config, resume=resume, quiet=values.quiet, finish=finish)
+        tasks.run(config, resume=resume, quiet=values.quiet, finish=finish, executor=place)
 
 
 def _asked_config(values: argparse.Namespace, file: str | Path | None) -> CommonConfig:
@@ -146,6 +156,9 @@ VERBS: dict[str, Verb] = {
         argument("--resume", metavar="DIR", type=Path, help="go on with an interrupted run"),
         argument("--finish", action="store_true", help="with --resume: end with the best so far"),
         argument("--quiet", action="store_true", help="only the table and the verdict"),
+        argument("--executor", choices=("local", "ray"), metavar="local|ray",
+                 help="ray: parts of it on a cluster, options as of bench"),
+        hidden(*PLACE_ARGUMENTS),
     )),
     **OTHERS,
 }  # fmt: skip

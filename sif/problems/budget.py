@@ -115,8 +115,8 @@ class TimeBudget:
         Yields:
             The seconds of the stage; infinite without a budget.
         """
-        begin, whole = self.elapsed, self.seconds or 0.0
-        allowed = max(least * whole, share * (self.left - RESERVE * whole - later))
+        begin = self.elapsed
+        allowed = self.allowed(share, least, later)
         self._end = begin + allowed
         try:
             yield allowed
@@ -126,6 +126,11 @@ class TimeBudget:
             self.spent[name] = self.spent.get(name, 0.0) + took
             if took > max(allowed, 0.0):
                 self.beyond[name] = self.beyond.get(name, 0.0) + took - max(allowed, 0.0)
+
+    def allowed(self, share: float = 1.0, least: float = 0.0, later: float = 0.0) -> float:
+        """Seconds of a stage that begins now; infinite without a budget. See `stage`."""
+        whole = self.seconds or 0.0
+        return max(least * whole, share * (self.left - RESERVE * whole - later))
 
     def limit(self, seconds: float) -> None:
         """Ends the present stage after so many seconds from now, if not before."""
@@ -150,6 +155,43 @@ class TimeBudget:
         ]
         took = f"expected at most {self.seconds:g} s, took {self.elapsed:.1f} s ({stages})"
         return f"budget: {took}{''.join(late)}"
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """The end of a stage as other processes and machines know it: by the time of the day.
+
+    Attributes:
+        moment: Seconds of `time.time`; infinite: there is none.
+    """
+
+    moment: float
+
+    def __call__(self) -> bool:
+        """True once it is over."""
+        return time.time() >= self.moment
+
+
+class StageEnd:
+    """Tells a job when its present stage has to end. In another process it is a `Deadline`.
+
+    Args:
+        budget: Of the job.
+        late: Called when it has to.
+    """
+
+    def __init__(self, budget: TimeBudget, late: Callable[[], None]) -> None:
+        self._budget, self._late = budget, late
+
+    def __call__(self) -> bool:
+        """True once the stage has to end."""
+        late = self._budget.out_of_time()
+        if late:
+            self._late()
+        return late
+
+    def __reduce__(self) -> Any:
+        return Deadline, (time.time() + self._budget.stage_left,)
 
 
 def fitting(

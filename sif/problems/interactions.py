@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sif.baselines import BASELINES, fit_best
-from sif.baselines.base import Fitted, Params, fit_chosen
+from sif.baselines.base import Chosen, Fitted, Params, fit_chosen
 from sif.baselines.forecast import TuningSeconds, evaluation_seconds, tuning_seconds
 from sif.config import CFConfig
 from sif.config.cf import OWN_STAGES
@@ -72,6 +72,7 @@ from sif.tracking import Tracker
 from sif.training.apart import RowsApart
 from sif.training.loop import Ending, Metrics, TrainSettings, train, train_again, unheard
 from sif.training.optim import ADAM_BETAS, adam, constant
+from sif.utils.calls import CPU, Call
 from sif.utils.device import Runtime
 from sif.utils.random import derive_seed, generator, numpy_generator
 from sif.utils.ranks import sharing
@@ -86,6 +87,8 @@ PILOT_ROWS, PILOT_USERS = 2_500_000, 1000
 data those of some users."""
 EXPORTED = "exported_error"
 """Error of a selection with the weights of its search, see `InteractionProblem.judge`."""
+
+Tuning = TypeVar("Tuning", bound=Chosen)
 
 
 class InteractionProblem(Problem[Genotype, InteractionNetwork]):
@@ -577,12 +580,29 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         Raises:
             ConfigError, DataError: It cannot be fitted here.
         """
-        return fit_best(
-            BASELINES[name], self.train_part, self.valid_part, self.config.objective,
-            seed=derive_seed(self.config.seed, "baseline", name), threads=self.runtime.threads,
-            device=self.runtime.device, out_of_time=self.runtime.out_of_time,
-            cutoffs=self.config.metrics_at, cold_order=self.cold_choice.order,
-        )  # fmt: skip
+        return self.tunings([name], fit_best)[name].result()
+
+    def tunings(
+        self, names: Sequence[str], tune: Callable[..., Tuning]
+    ) -> dict[str, Call[Tuning]]:  # fmt: skip
+        """Starts the tuning of baselines, which do not wait for each other, by their names.
+
+        Args:
+            names: Of the baselines.
+            tune: `fit_best` or `choose`. The calls raise as `tuned` does.
+        """
+        calls, runtime, config = self.runtime.calls, self.runtime, self.config
+        parts = calls.put(self.train_part), calls.put(self.valid_part)
+        return {
+            name: calls.start(
+                f"baseline {name}", runtime.device if BASELINES[name].on_gpu else CPU, tune,
+                BASELINES[name], *parts, config.objective,
+                seed=derive_seed(config.seed, "baseline", name), threads=runtime.threads,
+                device=runtime.device, out_of_time=runtime.out_of_time,
+                cutoffs=config.metrics_at, cold_order=self.cold_choice.order,
+            )
+            for name in names
+        }  # fmt: skip
 
     def baseline(self, name: str, params: Params) -> Scorer:
         """A baseline with given parameters, fitted on the train part (`fit_chosen`).

@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from sif.methods.registry import METHODS
 from sif.problems.configuration import load_job_config, resolved
 from sif.tasks.base import JobContext, RunResult
 from sif.tasks.checkpoint import StageFolder, evaluations_of, search_history
-from sif.tasks.console import Console
+from sif.tasks.console import Console, Remarks
 from sif.tasks.figures import draw_again
 from sif.tasks.job import JobRunner
 from sif.tasks.registry import task_named
@@ -28,8 +30,9 @@ from sif.tasks.study import Study, Task
 from sif.tracking import NullTracker, Tracker, check_installed, open_tracker
 from sif.tracking.base import closed_with_status
 from sif.utils.argument_types import checks_types
+from sif.utils.calls import HERE, Calls, Executor
 from sif.utils.checkpoint import new_folder, write_json_atomic, write_text_atomic
-from sif.utils.device import deterministic, make_runtime, torch_threads
+from sif.utils.device import Runtime, deterministic, make_runtime, torch_threads
 from sif.utils.digest import digest
 from sif.utils.environment import environment
 from sif.utils.locks import locked
@@ -43,8 +46,9 @@ AT_WORK = "another process is at work in this run"
 
 
 def run(
-    config: CommonConfig, *, resume: bool = False, quiet: bool = False, finish: bool = False
-) -> RunResult:
+    config: CommonConfig, *, resume: bool = False, quiet: bool = False, finish: bool = False,
+    executor: Executor | None = None,
+) -> RunResult:  # fmt: skip
     """Runs the job that a configuration describes.
 
     Args:
@@ -52,6 +56,7 @@ def run(
         resume: Go on in a folder where the same job was interrupted.
         quiet: Only results on the terminal.
         finish: End with what is there: nothing new is begun, the best so far is served.
+        executor: Where calls are made that do not wait for each other; None: in this process.
 
     Returns:
         Where the results are and what they say.
@@ -61,18 +66,37 @@ def run(
     """
     if config.output_dir is None:
         raise ConfigError("output_dir: expected a folder, found none")
-    with joined(config.device) as ranks:
+    if executor is not None:
+        executor.check()
+    with contextlib.ExitStack() as stack:
+        ranks = stack.enter_context(joined(config.device))
         folder = ranks.told(config.output_dir)
         config = config.model_copy(update={"output_dir": folder})
         task, config, study = ranks.in_turn(lambda: _prepared(config, resume, ranks))
         _agreed(ranks, config, study)
+        remarks = Remarks()
+        calls = stack.enter_context(_calls(executor, study.problem.runtime, ranks, remarks))
         if not resume:
             ranks.first(lambda: _make_folder(folder, config))
-        with _context(config, folder, quiet, study, finish, ranks) as context, deterministic():
-            several = task.in_turn(config)
-            if several is not None:
-                return several(context, lambda one, begun: run(one, resume=begun, quiet=quiet))
-            return JobRunner(study, context, task.draw).run()
+        context = stack.enter_context(_context(config, folder, quiet, study, finish, ranks))
+        remarks.pass_on(context.console)
+        stack.enter_context(deterministic())
+        several = task.in_turn(config)
+        if several is not None:
+            again = partial(run, quiet=quiet, executor=executor)
+            return several(context, lambda one, begun: again(one, resume=begun))
+        return JobRunner(study, replace(context, calls=calls), task.draw).run()
+
+
+def _calls(
+    executor: Executor | None, runtime: Runtime, ranks: Ranks, remarks: Remarks
+) -> AbstractContextManager[Calls]:
+    """The calls of a job: of an executor, or of this process."""
+    if executor is None:
+        return contextlib.nullcontext(HERE)
+    if ranks.count > 1:
+        raise ConfigError("executor: expected local under torchrun, found another")
+    return executor.calls(runtime.threads, runtime.device, remarks.line)
 
 
 def _prepared(
@@ -215,7 +239,10 @@ def plot(folder: Path) -> list[Path]:
 
 
 @checks_types
-def run_job(config: CommonConfig, *, resume: bool = False, quiet: bool = True) -> RunResult:
+def run_job(
+    config: CommonConfig, *, resume: bool = False, quiet: bool = True,
+    executor: Executor | None = None,
+) -> RunResult:  # fmt: skip
     """Runs a job: search, training, baselines, one test, verdict, figures, all in a run folder.
 
     Settings that were not given are those of the presets, as on the command line.
@@ -226,6 +253,8 @@ def run_job(config: CommonConfig, *, resume: bool = False, quiet: bool = True) -
         resume: Go on in `output_dir`, where the same job was interrupted; what is not given is as
             it was there.
         quiet: Only results on the terminal.
+        executor: `sif.bench.RayExecutor`, with which baselines are tuned, and candidates of
+            samplers trained, as tasks of Ray; None: in this process.
 
     Returns:
         `folder`, `metrics` (the content of metrics.json) and `verdict`.
@@ -248,10 +277,11 @@ def run_job(config: CommonConfig, *, resume: bool = False, quiet: bool = True) -
     """
     given = config.model_dump(exclude_unset=True)
     if resume:
-        return run(_resumed(config.output_dir, given), resume=True, quiet=quiet)
+        config = _resumed(config.output_dir, given)
+        return run(config, resume=True, quiet=quiet, executor=executor)
     config = load_job_config(config.task, layers=[("config", given)])
     config = config.model_copy(update={"output_dir": new_run_folder(config, datetime.now())})
-    return run(config, quiet=quiet)
+    return run(config, quiet=quiet, executor=executor)
 
 
 def _resumed(folder: Path | None, given: Mapping[str, Any]) -> CommonConfig:

@@ -19,6 +19,7 @@ from sif.search.loop import SearchResult
 from sif.tasks.checkpoint import StageFolder
 from sif.tasks.console import Console
 from sif.tasks.shared_stages import SharedStages
+from sif.utils.calls import HERE, Calls
 from sif.utils.device import Runtime
 
 
@@ -217,6 +218,7 @@ class JobContext(Session):
         folder: Run folder.
         runtime: Device, threads and seed.
         finish: Whether the job ends with what is there.
+        calls: Makes calls that do not wait for each other.
     """
 
     stages: StageFolder | SharedStages
@@ -224,6 +226,7 @@ class JobContext(Session):
     folder: Path
     runtime: Runtime
     finish: bool = False
+    calls: Calls = HERE
 
 
 RunOne = Callable[[Any, bool], RunResult]

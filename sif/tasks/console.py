@@ -87,6 +87,27 @@ class Console(Reporter):
             raise SifError(f"{self._log.name}: cannot be written: {error.strerror}") from None
 
 
+class Remarks:
+    """Lines from before there is a console, which gets them once it is there."""
+
+    def __init__(self) -> None:
+        self._kept: list[str] = []
+        self._console: Console | None = None
+
+    def line(self, text: str) -> None:
+        """A remark."""
+        if self._console is None:
+            self._kept.append(text)
+        else:
+            self._console.line(text)
+
+    def pass_on(self, console: Console) -> None:
+        """From now on, lines go to a console."""
+        self._console = console
+        for text in self._kept:
+            console.line(text)
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Aligned text columns; the first is left-aligned, the others right-aligned."""
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]

@@ -25,7 +25,7 @@ from sif.evaluation.choice import Choice
 from sif.evaluation.comparison import Verdict, holm, one_verdict, verdict
 from sif.evaluation.evaluate import Evaluation
 from sif.problems.base import Problem, State, Trained
-from sif.problems.budget import TimeBudget
+from sif.problems.budget import StageEnd, TimeBudget
 from sif.problems.plan import FREE, paced_seconds
 from sif.search.loop import SearchResult
 from sif.tasks.base import Entry, Found, JobContext, Results, RunResult, Tuned
@@ -125,7 +125,7 @@ class JobRunner:
         """Soon there is something good, whatever the plan makes of the rest."""
         study = self.study
         self.budget = self._time(study.config.budget)
-        study.pace(self._out_of_time)
+        study.pace(self._stage_end)
         for name in study.early:
             self._train(name, self.entrants.given[name], EARLY)
 
@@ -162,15 +162,15 @@ class JobRunner:
         for line in self.plan.lines():
             context.console.line(line)
         self.budget = self._time(self.plan.budget)
-        study.take(self.plan, replace(self.problem.runtime, out_of_time=self._out_of_time))
+        runtime = self.problem.runtime
+        runtime = replace(runtime, out_of_time=self._stage_end, calls=context.calls)
+        study.take(self.plan, runtime)
         self.problem, self.entrants = study.problem, study.entrants
 
-    def _out_of_time(self) -> bool:
-        """True once the present stage has to end, which is noted."""
-        late = self.budget.out_of_time()
-        if late:
-            self._cut[self._begun[-1]] = None
-        return late
+    @property
+    def _stage_end(self) -> StageEnd:
+        """Tells when the present stage has to end, which is noted."""
+        return StageEnd(self.budget, lambda: self._cut.update({self._begun[-1]: None}))
 
     @contextlib.contextmanager
     def _stage(self, name: str, share: float = 1.0) -> Iterator[None]:
@@ -537,6 +537,7 @@ class JobRunner:
                     left_out.setdefault(str(error), []).append(name)
             return found
 
+        self._start_baselines()
         states = each(self.study.baselines, self._baseline)
         if self._refits:
             tuned = {name: Tuned(**state) for name, state in states.items()}
@@ -548,6 +549,19 @@ class JobRunner:
         for reason, names in left_out.items():
             self.context.console.line(f"left out: baselines {', '.join(names)}: {reason}")
         return {name: Entry.restored(state) for name, state in states.items()}
+
+    def _start_baselines(self) -> None:
+        """Begins the tuning of all that are to come, which do not wait for each other.
+
+        Those that others than this process make share the time until whatever comes after them.
+        """
+        stages, plan = self.context.stages, self.plan
+        names = [n for n in self.study.baselines if stages.read(f"baseline-{n}") is None]
+        if self.context.finish:
+            names = [name for name in names if plan.of(f"baseline {name}") <= FREE]
+        later = plan.later([*self._begun, *(f"baseline {name}" for name in names)])
+        self.budget.limit(self.budget.allowed(least=LEAST, later=later))
+        self.study.start_baselines(names, self._refits)
 
     def _baseline(self, name: str) -> State:
         stages, stage = self.context.stages, f"baseline-{name}"

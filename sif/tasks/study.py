@@ -73,6 +73,14 @@ class Study(ABC):
         """
         return self.problem, {}
 
+    def start_baselines(self, names: Sequence[str], refits: bool) -> None:  # noqa: B027 (optional)
+        """Begins the tuning of some of `baselines`, where that need not be one after the other.
+
+        Args:
+            names: Of those that `baseline` or `tune` will be asked for.
+            refits: Whether it will be `tune`.
+        """
+
     def baseline(self, name: str) -> Entry:
         """Fits and tests one of `baselines`.
 

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from sif.errors import ConfigError, DivergedError, RankError, SifError
+from sif.utils.calls import HERE, Calls
 from sif.utils.ranks import sharing
 
 MAX_THREADS = 1024  # OpenMP ends the process where it cannot start as many as it is told
@@ -43,6 +44,7 @@ class Runtime:
         out_of_time: True once loops are to end; by default never.
         steps: Steps that a training takes in an epoch, out of those of a pass; by default all.
         processes: That work on the job together (`sif.utils.ranks`).
+        calls: Makes calls that do not wait for each other.
     """
 
     device: torch.device
@@ -52,6 +54,7 @@ class Runtime:
     out_of_time: Callable[[], bool] = never
     steps: Callable[[int], Iterable[Any]] = range
     processes: int = 1
+    calls: Calls = HERE
 
 
 def make_runtime(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from sif.bench.cluster.drive import Drive, marked
 from sif.bench.cluster.ray_cluster import connected
@@ -14,6 +15,11 @@ from sif.bench.processes import terminable
 from sif.errors import ConfigError
 from sif.utils.argument_types import check_fields
 from sif.utils.ray_cluster import check_address, check_installed
+
+if TYPE_CHECKING:
+    import torch
+
+    from sif.utils.calls import Calls
 
 T = TypeVar("T")
 _BYTES = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -36,11 +42,13 @@ def bytes_of(text: str) -> int:
 class RayExecutor(Executor):
     """Tasks of Ray: a trial is placed where its cores, memory and GPUs are free.
 
+    A single job takes it as well: `sif.run_job(config, executor=RayExecutor())`.
+
     Attributes:
         address: Of a running cluster that this machine belongs to, "host:port" or "auto"; None:
-            the one that RAY_ADDRESS names, or one of this machine for the time of the bench.
-        memory: Of each trial, such as "4GB", which Ray reserves; None: it does not look at memory.
-        gpus: GPUs of each trial, or a share of one; None: one if the setting `device` is cuda,
+            the one that RAY_ADDRESS names, or one of this machine for as long as it takes.
+        memory: Of each task, such as "4GB", which Ray reserves; None: it does not look at memory.
+        gpus: GPUs of each task, or a share of one; None: one if the setting `device` is cuda,
             otherwise none.
 
     Examples:
@@ -91,6 +99,15 @@ class RayExecutor(Executor):
             connected(self.address, needs, listener.told) as cluster,
         ):
             Drive(cluster, setting, listener).run(tasks, workers)
+
+    def calls(
+        self, threads: int, device: torch.device, told: Callable[[str], None]
+    ) -> AbstractContextManager[Calls]:
+        """See `sif.utils.calls.Executor`: the independent calls of one job are tasks of Ray."""
+        needs = self._needs(Needs(cores=threads, gpus=float(device.type == "cuda")))
+        from sif.utils.ray_calls import CallRoom, ray_calls  # torch, which nodes do without
+
+        return ray_calls(self.address, CallRoom(needs.cores, needs.gpus, needs.memory), told)
 
     def _needs(self, needs: Needs) -> Needs:
         """Those of a job, with what was asked for here."""

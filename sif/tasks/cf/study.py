@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sif.baselines import BASELINES, SIMPLEST_FIRST
+from sif.baselines import BASELINES, SIMPLEST_FIRST, fit_best
+from sif.baselines.base import Chosen, Fitted, choose
 from sif.baselines.forecast import TuningSeconds
 from sif.config import CFConfig
 from sif.core.genotype import Genotype
@@ -29,7 +30,7 @@ from sif.problems.base import SEARCHED, Problem, Reporter, Session, Trained
 from sif.problems.closed_forms import CLOSED, ClosedProblem
 from sif.problems.controls import CONTROLS, FIXED, RANDOM, fixed_multiply
 from sif.problems.histories import READERS, HistoryProblem, ReaderCost, reader_cost
-from sif.problems.interactions import InteractionProblem
+from sif.problems.interactions import InteractionProblem, Tuning
 from sif.problems.l2_grid import follows
 from sif.problems.order import METHOD, ORDER, OrderCost, OrderProblem, order_cost
 from sif.problems.plan import Costs, OwnCost
@@ -53,6 +54,7 @@ from sif.tasks.cf.splits import (
 )
 from sif.tasks.plan import Measurements, Plan
 from sif.tasks.study import Study, TrainOne
+from sif.utils.calls import Call
 from sif.utils.device import Runtime
 from sif.utils.random import derive_seed
 from sif.utils.ranks import sharing
@@ -118,6 +120,8 @@ class InteractionStudy(Study):
     def __post_init__(self) -> None:
         self._tuning: dict[str, TuningSeconds] = {}
         self._second: SecondFits | None = None  # that are tested; None: the first ones are
+        self._chosen: dict[str, Call[Chosen]] = {}  # baselines that are being tuned
+        self._fitted: dict[str, Call[Fitted]] = {}  # where they are not fitted again
         self._kept: dict[str, Scorer] = {}
         self._retrieval: dict[str, Any] = {}  # how the saved model finds the best items
         self.data_hash = self.dataset.hash if self.dataset else self.split.hash
@@ -180,9 +184,14 @@ class InteractionStudy(Study):
             "searches functions alone"
         )
 
+    def start_baselines(self, names: Sequence[str], refits: bool) -> None:
+        """Hands the grids to whoever makes the calls of the job."""
+        self._chosen = self.problem.tunings(names, choose) if refits else {}
+        self._fitted = {} if refits else self.problem.tunings(names, fit_best)
+
     def baseline(self, name: str) -> Entry:
         """The best of a classical model's grid."""
-        fitted = self.problem.tuned(name)
+        fitted = self._in_time(self._fitted.pop(name).result())
         found = self.problem.tested(fitted.scorer, self.split)
         return Entry(
             name, fitted.valid.metrics, found, fitted.seconds, dict(fitted.params),
@@ -285,11 +294,17 @@ class InteractionStudy(Study):
 
     def tune(self, name: str) -> Tuned:
         """The best of a classical model's grid."""
-        fitted = self.problem.tuned(name)
+        fitted = self._in_time(self._chosen.pop(name).result())
         return Tuned(
             name, fitted.valid.metrics, fitted.seconds, dict(fitted.params),
             self._able(name, fitted.valid), fitted.edge,
         )  # fmt: skip
+
+    def _in_time(self, found: Tuning) -> Tuning:
+        """What was found; it is noted where the time was over, also on another process's clock."""
+        if found.cut:
+            self.problem.runtime.out_of_time()
+        return found
 
     def refit_baseline(self, tuned: Tuned, keep: bool) -> Entry:
         """On train and valid rows."""

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from sif.bench.cluster.drive import RETRIES, Drive, Setting, marked
+from sif.bench.cluster.drive import Drive, Setting, marked
 from sif.bench.executor import Listener, Needs, Task
 from sif.bench.processes import Work
 from sif.bench.state import State
+from sif.utils.ray_cluster import RETRIES
 
 Fake = Callable[..., Any]
 

@@ -1,0 +1,172 @@
+"""The independent calls of a job as tasks of Ray, on this machine or on a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from sif.errors import SifError
+from sif.utils.calls import HERE, Call, Calls, Made_co, Value
+from sif.utils.device import deterministic
+from sif.utils.ray_cluster import RETRIES, connected, first_line
+from sif.utils.version import __version__
+
+_POLL = 0.5  # seconds between looks at the calls that are waited for
+
+
+@dataclass(frozen=True)
+class CallRoom:
+    """The room of a call, see `sif.utils.ray_cluster.Room`."""
+
+    cores: int
+    gpus: float
+    memory: int | None
+
+
+@contextmanager
+def ray_calls(
+    address: str | None, room: CallRoom, told: Callable[[str], None]
+) -> Iterator[Calls]:  # fmt: skip
+    """Calls as tasks of Ray for the time of a block, after which none is left at work.
+
+    Args:
+        address: Of a running cluster; None: see `connected`.
+        room: Of each call; those that compute on a CPU get no GPU of it.
+        told: Gets lines for people.
+
+    Raises:
+        ConfigError: See `connected`.
+    """
+    with connected(address, [room], told) as ray:
+        calls = RayCalls(ray, room, told)
+        try:
+            yield calls
+        finally:
+            calls.stop()
+
+
+class RayCalls(Calls):
+    """`Calls` by a connection to Ray. In a task its copy makes calls there.
+
+    Args:
+        ray: The module, connected.
+        room: Of each call.
+        told: Gets lines for people.
+    """
+
+    def __init__(self, ray: Any, room: CallRoom, told: Callable[[str], None]) -> None:
+        self._ray, self._room, self._told = ray, room, told
+        self._task = ray.remote(made)
+        self._flying: dict[Any, _RayCall[Any]] = {}
+
+    def __reduce__(self) -> Any:
+        return _here, ()
+
+    def put(self, value: Any) -> Any:
+        """See `Calls`: into the object store."""
+        return self._ray.put(value)
+
+    def start(
+        self, name: str, device: torch.device, function: Callable[..., Value], /,
+        *arguments: Any, **further: Any,
+    ) -> Call[Value]:  # fmt: skip
+        """See `Calls`; the task begins as soon as a node has room."""
+        room = self._room if device.type == "cuda" else replace(self._room, gpus=0.0)
+        call = _RayCall[Value](self, name, room, (__version__, function, *arguments), further)
+        self._submit(call)
+        return call
+
+    def _submit(self, call: _RayCall[Any]) -> None:
+        room = call.room
+        memory = {} if room.memory is None else {"memory": room.memory}
+        # Lost calls are run again here, where it is told; Ray would do so silently.
+        placed = self._task.options(
+            num_cpus=room.cores, num_gpus=room.gpus, **memory, name=call.name, max_retries=0,
+            scheduling_strategy="SPREAD",
+        )  # fmt: skip
+        self._flying[placed.remote(*call.arguments, **call.further)] = call
+
+    def wait(self) -> None:
+        """Takes in what has ended, and runs again what was lost; returns soon if nothing has."""
+        tickets = self._ray.wait(list(self._flying), num_returns=1, timeout=_POLL)[0]
+        for ticket in tickets:
+            self._land(self._flying.pop(ticket), ticket)
+
+    def _land(self, call: _RayCall[Any], ticket: Any) -> None:
+        errors = self._ray.exceptions
+        try:
+            call.outcome = self._ray.get(ticket)
+        except errors.RayTaskError as error:  # of a defect, or of an unreadable argument
+            call.outcome = Outcome(error=error)
+        except errors.RayError as error:
+            call.lost += 1
+            if call.lost > RETRIES:
+                told = f"{call.name}: its worker was lost {call.lost} times: {first_line(error)}"
+                call.outcome = Outcome(error=SifError(f"executor ray: {told}"))
+                return
+            told = f"{call.name}: its worker was lost ({first_line(error)}); it runs again"
+            self._told(told)
+            self._submit(call)
+
+    def stop(self) -> None:
+        """Ends the calls whose results nobody will ask for."""
+        for ticket in self._flying:
+            with suppress(Exception):  # the connection may be what was lost
+                self._ray.cancel(ticket, force=True)
+        self._flying.clear()
+
+
+@dataclass
+class Outcome:
+    """The end of a call: its value, or the error that it raised."""
+
+    value: Any = None
+    error: Exception | None = None
+
+
+class _RayCall(Call[Made_co]):
+    """A call that was handed to Ray."""
+
+    def __init__(
+        self, calls: RayCalls, name: str, room: CallRoom, arguments: tuple[Any, ...],
+        further: dict[str, Any],
+    ) -> None:  # fmt: skip
+        self._calls, self.name, self.room = calls, name, room
+        self.arguments, self.further = arguments, further
+        self.lost = 0  # times
+        self.outcome: Outcome | None = None
+
+    def result(self) -> Made_co:
+        while self.outcome is None:
+            self._calls.wait()
+        if self.outcome.error is not None:
+            raise self.outcome.error
+        value: Made_co = self.outcome.value
+        return value
+
+
+def made(version: str, function: Callable[..., Any], *arguments: Any, **further: Any) -> Outcome:
+    """The task of Ray: a call on a node, as the job itself would make it.
+
+    Args:
+        version: Of sif at home.
+        function: To be called.
+        arguments: Of the function.
+        further: The same by keyword.
+    """
+    if version != __version__:
+        told = f"a node has sif {__version__}, expected {version} as at home"
+        return Outcome(error=SifError(f"executor ray: {told}"))
+    try:
+        with deterministic():
+            return Outcome(function(*arguments, **further))
+    except SifError as error:  # Ray would make another kind of error of it
+        return Outcome(error=error)
+
+
+def _here() -> Calls:
+    return HERE
