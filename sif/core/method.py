@@ -110,6 +110,24 @@ class AskTell(Stateful, Protocol):
         ...
 
 
+@runtime_checkable
+class AsksAhead(AskTell, Protocol):
+    """A sampler that knows some selections before it is told of those that come first.
+
+    They may be trained side by side. It is told of them in the order of `ask`.
+    """
+
+    def ahead(self, most: int) -> Sequence[Selection]:
+        """The next selections that `ask` will give, whatever is told of those before them.
+
+        The first is that of `ask` itself; none where it is None.
+
+        Args:
+            most: Of them, at least 1.
+        """
+        ...
+
+
 class ArchParameters:
     """Adam on a space's continuous architecture parameters; does nothing if it has none.
 

@@ -36,5 +36,10 @@ class Exhaustive(Sampler):
         count = len(self.results)
         return self.selections.numbered(self._order[count]) if count < len(self._order) else None
 
+    def ahead(self, most: int) -> list[Selection]:
+        """See `sif.core.method.AsksAhead`: the order is known from the beginning."""
+        done = len(self.results)
+        return [self.selections.numbered(number) for number in self._order[done : done + most]]
+
 
 EXHAUSTIVE = MethodKind(seeded(Exhaustive), samples=True, ends=True)

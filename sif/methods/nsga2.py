@@ -57,6 +57,13 @@ class Nsga2(Sampler):
                 return None  # nothing can be bred that the population does not have
         return self.selections.from_row([int(x) for x in self._infill[len(self._objectives)].X])
 
+    def ahead(self, most: int) -> list[Selection]:
+        """See `sif.core.method.AsksAhead`: the rest of the generation."""
+        if self.ask() is None:
+            return []
+        rows = self._infill[len(self._objectives) :][:most]
+        return [self.selections.from_row([int(x) for x in row.X]) for row in rows]
+
     def _learn(self, result: Evaluated) -> None:
         self._objectives.append((result.error, result.cost))
         if len(self._objectives) == len(self._infill):

@@ -6,6 +6,8 @@ selection is trained twice: a repeated draw is replaced by another.
 
 from __future__ import annotations
 
+import copy
+
 import torch
 
 from sif.core.gates import Selection
@@ -36,6 +38,18 @@ class RandomSampling(Sampler):
             return None
         rest = every.distinct(every.count, self._generator)
         return next(selection for selection in rest if selection not in had)
+
+    def ahead(self, most: int) -> list[Selection]:
+        """See `sif.core.method.AsksAhead`: it draws, and learns nothing but what it has had."""
+        twin = copy.copy(self)
+        twin._generator = torch.Generator()
+        twin._generator.set_state(self._generator.get_state())
+        twin._had, twin.results = set(self._had), list(self.results)
+        found: list[Selection] = []
+        while len(found) < most and (selection := twin.ask()) is not None:
+            found.append(selection)
+            twin.tell(selection, 0.0, 0.0)
+        return found
 
     def _learn(self, result: Evaluated) -> None:
         self._had.add(result.selection)

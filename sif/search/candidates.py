@@ -2,7 +2,8 @@
 
 A candidate is a search in which nothing is searched (`sif.methods.fixed`): the loop, the optimizer,
 the batches and the judge are those of the methods that share weights, and so is the space, of which
-each candidate gets a new one with the same first weights.
+each candidate gets a new one with the same first weights. Others may train candidates that a method
+knows ahead; it is told of them in its own order.
 
 Where a method has nothing further to ask for before the budget is used, as in a space of five
 selections, the best candidate is trained on for the rest of it.
@@ -12,35 +13,41 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from sif.core.gates import Block, Gates, Selection
+from sif.core.gates import Block, Selection
 from sif.core.genotype import Genotype
-from sif.core.method import AskTell
+from sif.core.method import AsksAhead, AskTell
 from sif.core.space import Space
-from sif.core.stream import Checkpointer, Stream
-from sif.errors import BudgetError, DivergedError, NotNumberError
-from sif.methods.fixed import fixed
-from sif.search.checks import refuse_illegal
-from sif.search.history import Diagnostics, numbers, rows_of
-from sif.search.loop import SearchResult, SearchSettings, search
-from sif.tracking import NullTracker, Tracker
+from sif.core.stream import Checkpointer
+from sif.errors import BudgetError, DivergedError
+from sif.search.candidate import (
+    Candidate,
+    EndKeeper,
+    Judged,
+    State,
+    Streams,
+    Trainer,
+    train_afresh,
+    train_candidate,
+)
+from sif.search.history import numbers, rows_of
+from sif.search.loop import SearchResult, SearchSettings
+from sif.tracking import Tracker
+from sif.utils.calls import CPU, HERE, Call, Calls
 from sif.utils.device import never
 from sif.utils.ranks import sharing
 
 REPEATS = 100
 """Times in a row that a sampler may ask for what it has been told before it counts as finished."""
-
-State = dict[str, Any]
-Streams = Callable[[], tuple[Stream, Stream]]
-Judged = Callable[[Space, Gates], Mapping[str, float]]
-"""Numbers about a selection of a space with its weights, the first of which decides."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,9 @@ class _Sampling:
         self, make_space: Callable[[], Space], method: AskTell, streams: Streams,
         settings: SampleSettings, judge: Judged, checkpointer: Checkpointer,
     ) -> None:  # fmt: skip
-        self.make_space, self.streams, self.judge = make_space, streams, judge
+        self.trainer = Trainer(
+            make_space, streams, judge, settings.continuous_lr, type(method).__name__
+        )
         self.method, self.settings, self.checkpointer = method, settings, checkpointer
         self.history: list[dict[str, Any]] = []
         self.known: dict[Selection, tuple[float, float]] = {}  # with error and cost
@@ -155,6 +164,30 @@ class _Sampling:
         if limit is None or not done:
             return True
         return sharing().told(self.cpu + self.cpu / done <= limit)
+
+    @property
+    def left(self) -> int:
+        """Further candidates that fit, by their mean cost so far."""
+        done, limits = self.epochs // self.settings.candidate.epochs, [sys.maxsize]
+        if self.settings.candidates is not None:
+            limits.append(self.settings.candidates - done)
+        if self.settings.seconds is not None and self.cpu:
+            limits.append(int((self.settings.seconds - self.cpu) * done / self.cpu))
+        return max(min(limits), 1)
+
+    def loop(self, is_first: bool, before: int = 0) -> SearchSettings:
+        """Settings of a candidate's training.
+
+        Args:
+            is_first: Of all: a search has at least one candidate.
+            before: Epochs of an earlier training that it goes on from.
+        """
+        loop = replace(self.settings.candidate, epochs=before + self.settings.candidate.epochs)
+        if is_first:
+            loop = replace(loop, out_of_time=never)
+        if self.settings.seconds is not None:
+            loop = replace(loop, seconds=max(self.settings.seconds - self.cpu, 1e-9))
+        return loop
 
     def wanted(self) -> Selection | _Best | None:
         """The next candidate; the best one, if the method has no further; None: neither."""
@@ -266,33 +299,46 @@ def _error(judged: Mapping[str, float]) -> float:
     return error if math.isfinite(error) else math.inf
 
 
-class _Inner:
-    """Saves a candidate's search inside the state of the loop, and keeps its state at the end.
+class _Ahead:
+    """Candidates that others train before it is their turn, where the method knows them by then.
 
     Args:
         run: The loop.
-        saved: Where the search begins; None: at the start.
-        epochs: After which it ends.
+        calls: Makes the trainings.
+        device: They compute on it.
     """
 
-    def __init__(self, run: _Sampling, saved: State | None, epochs: int) -> None:
-        self._run, self._saved, self._epochs = run, saved, epochs
-        self.end = self._ended(saved) if saved is not None else None
+    def __init__(self, run: _Sampling, calls: Calls, device: torch.device) -> None:
+        self._run, self._calls, self._device = run, calls, device
+        self._trainer: Any = None
+        self._begun: dict[Selection, Call[Candidate]] = {}
 
-    def restore(self) -> State | None:
-        return self._saved
+    def begin(self) -> None:
+        """Begins as many trainings as there are places, and some for the next free ones."""
+        run, places = self._run, self._calls.places(self._device)
+        if places < 2 or not isinstance(run.method, AsksAhead):
+            return
+        if self._trainer is None:
+            self._trainer = self._calls.put(run.trainer)
+        with run.on_clock():
+            asked = run.method.ahead(min(2 * places, run.left))
+        for selection in asked:
+            if selection not in run.known and selection not in self._begun:
+                is_first = not run.known and not self._begun
+                self._begun[selection] = self._calls.start(
+                    f"candidate {len(run.known) + len(self._begun) + 1}", self._device,
+                    train_afresh, self._trainer, selection, run.loop(is_first), run.limited,
+                )  # fmt: skip
 
-    def offer(self, state: Callable[[], State]) -> None:
-        if self._run.limited:
-            self.end = self._ended(state())
-        self._run.checkpointer.offer(lambda: self._run.state(state()))
+    def result(self, selection: Selection) -> Candidate | None:
+        """The trained candidate; None: nobody has begun it."""
+        call = self._begun.pop(selection, None)
+        return None if call is None else call.result()
 
-    def _ended(self, state: State) -> State | None:
-        """To go on from, with clock and counts at their beginning."""
-        if state["epoch"] < self._epochs:
-            return None
-        afresh = {"seconds": 0.0, "cpu_seconds": 0.0, "diagnostics": vars(Diagnostics())}
-        return copy.deepcopy({**state, "history": state["history"][-1:], **afresh})
+    def drop(self) -> None:
+        """Ends the trainings for which there is no time."""
+        for call in self._begun.values():
+            call.cancel()
 
 
 def sample(
@@ -304,6 +350,8 @@ def sample(
     tracker: Tracker,
     checkpointer: Checkpointer,
     on_candidate: Callable[[int, dict[str, Any]], None] = lambda epochs, entry: None,
+    calls: Calls = HERE,
+    device: torch.device = CPU,
 ) -> SearchResult:
     """Trains what a sampler asks for, from the start or from where the checkpointer left off.
 
@@ -316,6 +364,8 @@ def sample(
         tracker: Receives the numbers of every candidate.
         checkpointer: Keeps the loop's state, that of a candidate in training included.
         on_candidate: Called with the epochs so far and the history entry.
+        calls: May train candidates that the method knows ahead.
+        device: Of the trainings.
 
     Returns:
         The best candidate, with the continuous parameters that it learned. History entries are
@@ -333,19 +383,21 @@ def sample(
     if saved is not None:
         run.restore(saved)
         inner = saved["inner"]
+    ahead = _Ahead(run, calls, device)
     while (wanted := run.wanted()) is not None:
         entries = len(run.history)
-        if not _train(run, wanted, inner):
+        if not _train(run, wanted, inner, ahead):
             break  # the budget ended in it
         inner = None
         if len(run.history) > entries:
             tracker.log(numbers(run.history[-1], run.blocks), len(run.history))
             on_candidate(run.epochs, run.history[-1])
         checkpointer.offer(lambda: run.state(None))
+    ahead.drop()
     return run.result()
 
 
-def _train(run: _Sampling, wanted: Selection | _Best, saved: State | None) -> bool:
+def _train(run: _Sampling, wanted: Selection | _Best, saved: State | None, ahead: _Ahead) -> bool:
     """Trains and judges a candidate, or the best one further; whether the budget lasted for it.
 
     Args:
@@ -353,42 +405,55 @@ def _train(run: _Sampling, wanted: Selection | _Best, saved: State | None) -> bo
         wanted: The candidate, of which the method is told; or the best one so far, which goes on
             for as long as it took at first, from where it was left.
         saved: State of this training, if it had begun.
+        ahead: Others may have trained it.
     """
-    wall, cpu = time.perf_counter(), time.process_time()
-    if saved is not None:
-        wall, cpu = wall - saved["seconds"], cpu - saved["cpu_seconds"]
-    settings, space = run.settings, run.make_space()
-    run.blocks = space.blocks
     best = wanted if isinstance(wanted, _Best) else None
-    before = run.kept if best is not None else None
     selection = wanted.selection if isinstance(wanted, _Best) else wanted
-    refuse_illegal(selection, space.blocks, run.method)
-    epochs, done = (before["epoch"], before["step"]) if before is not None else (0, 0)
-    loop = replace(settings.candidate, epochs=epochs + settings.candidate.epochs)
-    if not run.known:  # a search has at least one candidate
-        loop = replace(loop, out_of_time=never)
-    if settings.seconds is not None:
-        loop = replace(loop, seconds=max(settings.seconds - run.cpu, 1e-9))
-    train, valid = run.streams()
-    steps = loop.epochs * (loop.steps_per_epoch or train.steps_per_pass)
-    found: SearchResult | None = None
-    judged: Mapping[str, float] = {}
-    begin = copy.deepcopy(before) if saved is None else saved  # optimizers write into theirs
-    keeps = _Inner(run, begin, loop.epochs)
-    try:
-        one = fixed(space, selection, settings.continuous_lr)
-        found = search(space, one, train, valid, loop, NullTracker(), keeps)
-        judged = run.judge(space, selection.to_gates(space.blocks)) if found.steps == steps else {}
-    except (DivergedError, NotNumberError):
-        pass  # tells the method so: as bad as can be
-    run.seconds += time.perf_counter() - wall
-    run.cpu += time.process_time() - cpu
+    before = run.kept if best is not None else None
+    done = before["step"] if before is not None else 0
+    trained = None
+    if best is None and saved is None:
+        ahead.begin()
+        trained = ahead.result(selection)
+    if trained is None:
+        trained = _trained_here(run, selection, before, saved)
+    run.blocks = trained.blocks
+    run.seconds += trained.seconds
+    run.cpu += trained.cpu_seconds
+    found, steps = trained.found, trained.steps
     if found is not None and found.steps < steps:
         run.steps += found.steps - done  # of no use, but taken
         return False
-    run.epochs, run.steps = run.epochs + settings.candidate.epochs, run.steps + steps - done
+    run.epochs += run.settings.candidate.epochs
+    run.steps += steps - done
     if best is None:
-        run.take(selection, found, judged, keeps.end)
+        run.take(selection, found, trained.judged, trained.end)
     else:
-        run.take_further(best, found, judged, keeps.end)
+        run.take_further(best, found, trained.judged, trained.end)
     return True
+
+
+def _trained_here(
+    run: _Sampling, selection: Selection, before: State | None, saved: State | None
+) -> Candidate:
+    """A candidate, trained in this process, which saves its state as that of the loop.
+
+    Args:
+        run: The loop.
+        selection: Of the candidate.
+        before: Where it goes on; None: it begins.
+        saved: State of this training, if it had begun.
+    """
+    loop = run.loop(is_first=not run.known, before=0 if before is None else before["epoch"])
+    begin = copy.deepcopy(before) if saved is None else saved  # optimizers write into theirs
+    keeper = EndKeeper(
+        loop.epochs, run.limited, begin,
+        lambda state: run.checkpointer.offer(lambda: run.state(state())),
+    )  # fmt: skip
+    trained = train_candidate(run.trainer, selection, loop, keeper)
+    if saved is None:
+        return trained
+    return replace(
+        trained, seconds=trained.seconds + saved["seconds"],
+        cpu_seconds=trained.cpu_seconds + saved["cpu_seconds"],
+    )  # fmt: skip

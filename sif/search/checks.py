@@ -44,9 +44,9 @@ def judged(judge: Judge, gates: Gates, epoch: int, lr: float) -> dict[str, float
         ) from None
 
 
-def refuse_illegal(given: Gates | Selection, blocks: Sequence[Block], method: object) -> None:
+def refuse_illegal(given: Gates | Selection, blocks: Sequence[Block], method: str) -> None:
     """Raises ConfigError, one line that names the method, if its gates do not fit the blocks."""
     try:
         given.check(blocks)
     except ShapeError as error:
-        raise ConfigError(f"method {type(method).__name__}: {error}") from None
+        raise ConfigError(f"method {method}: {error}") from None

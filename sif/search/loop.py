@@ -169,7 +169,7 @@ class _Search:
     def _legal(self, gates: Gates) -> Gates:
         """The gates, after a check unless they were the last that were checked."""
         if gates is not self._checked:
-            refuse_illegal(gates, self.space.blocks, self.method)
+            refuse_illegal(gates, self.space.blocks, type(self.method).__name__)
             self._checked = gates
         return gates
 

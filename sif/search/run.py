@@ -315,7 +315,7 @@ class MethodRun:
         return sample(
             partial(self.make_space, False), made, self.streams, settings,
             lambda space, gates: {self.judged: self.judge(space, gates)},
-            tracker, checkpointer, on_epoch,
+            tracker, checkpointer, on_epoch, self.runtime.calls, self.runtime.device,
         )  # fmt: skip
 
 

@@ -25,6 +25,10 @@ class Call(Protocol[Made_co]):
         """What the function returned; its error is raised here."""
         ...
 
+    def cancel(self) -> None:
+        """Ends it: nobody will ask for its result."""
+        ...
+
 
 class Calls(Protocol):
     """Makes calls, wherever that is."""
@@ -35,6 +39,10 @@ class Calls(Protocol):
         Returns:
             What stands for it among the arguments of `start`.
         """
+        ...
+
+    def places(self, device: torch.device) -> int:
+        """Calls on a device that run side by side; 1: only in the order of their results."""
         ...
 
     def start(
@@ -90,6 +98,9 @@ class _Later(Call[Made_co]):
     def result(self) -> Made_co:
         return self._function()
 
+    def cancel(self) -> None:
+        pass  # it has not begun
+
 
 class CallsHere(Calls):
     """Calls of this process, one after the other."""
@@ -97,6 +108,10 @@ class CallsHere(Calls):
     def put(self, value: Any) -> Any:
         """The value itself."""
         return value
+
+    def places(self, device: torch.device) -> int:
+        """1: one after the other."""
+        return 1
 
     def start(
         self, name: str, device: torch.device, function: Callable[..., Value], /,

@@ -11,8 +11,8 @@ import torch
 
 from sif.errors import SifError
 from sif.utils.calls import HERE, Call, Calls, Made_co, Value
-from sif.utils.device import deterministic
-from sif.utils.ray_cluster import RETRIES, connected, first_line
+from sif.utils.device import deterministic, torch_threads
+from sif.utils.ray_cluster import RETRIES, connected, first_line, places
 from sif.utils.version import __version__
 
 _POLL = 0.5  # seconds between looks at the calls that are waited for
@@ -70,13 +70,21 @@ class RayCalls(Calls):
         """See `Calls`: into the object store."""
         return self._ray.put(value)
 
+    def places(self, device: torch.device) -> int:
+        """See `Calls`: as many as the nodes of the moment have room for."""
+        return places(self._ray, self._of(device))
+
+    def _of(self, device: torch.device) -> CallRoom:
+        """The room of a call on a device."""
+        return self._room if device.type == "cuda" else replace(self._room, gpus=0.0)
+
     def start(
         self, name: str, device: torch.device, function: Callable[..., Value], /,
         *arguments: Any, **further: Any,
     ) -> Call[Value]:  # fmt: skip
         """See `Calls`; the task begins as soon as a node has room."""
-        room = self._room if device.type == "cuda" else replace(self._room, gpus=0.0)
-        call = _RayCall[Value](self, name, room, (__version__, function, *arguments), further)
+        work = (__version__, self._room.cores, function, *arguments)
+        call = _RayCall[Value](self, name, self._of(device), work, further)
         self._submit(call)
         return call
 
@@ -112,12 +120,17 @@ class RayCalls(Calls):
             self._told(told)
             self._submit(call)
 
-    def stop(self) -> None:
-        """Ends the calls whose results nobody will ask for."""
-        for ticket in self._flying:
+    def cancel(self, call: _RayCall[Any]) -> None:
+        """Ends a call that has not ended."""
+        for ticket in [ticket for ticket, one in self._flying.items() if one is call]:
+            del self._flying[ticket]
             with suppress(Exception):  # the connection may be what was lost
                 self._ray.cancel(ticket, force=True)
-        self._flying.clear()
+
+    def stop(self) -> None:
+        """Ends all calls that have not ended."""
+        for call in list(self._flying.values()):
+            self.cancel(call)
 
 
 @dataclass
@@ -148,12 +161,18 @@ class _RayCall(Call[Made_co]):
         value: Made_co = self.outcome.value
         return value
 
+    def cancel(self) -> None:
+        self._calls.cancel(self)
 
-def made(version: str, function: Callable[..., Any], *arguments: Any, **further: Any) -> Outcome:
+
+def made(
+    version: str, threads: int, function: Callable[..., Any], /, *arguments: Any, **further: Any
+) -> Outcome:
     """The task of Ray: a call on a node, as the job itself would make it.
 
     Args:
         version: Of sif at home.
+        threads: Of the job.
         function: To be called.
         arguments: Of the function.
         further: The same by keyword.
@@ -162,7 +181,7 @@ def made(version: str, function: Callable[..., Any], *arguments: Any, **further:
         told = f"a node has sif {__version__}, expected {version} as at home"
         return Outcome(error=SifError(f"executor ray: {told}"))
     try:
-        with deterministic():
+        with deterministic(), torch_threads(threads):
             return Outcome(function(*arguments, **further))
     except SifError as error:  # Ray would make another kind of error of it
         return Outcome(error=error)

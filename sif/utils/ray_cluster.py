@@ -212,6 +212,27 @@ def _check_place(
         told(f"no node has {asked} for a task; it waits until one joins the cluster")
 
 
+def places(ray: Any, room: Room) -> int:
+    """Tasks that the nodes of a cluster hold side by side.
+
+    Args:
+        ray: The module, connected.
+        room: Of each task.
+    """
+    return sum(
+        int(min(node["Resources"].get(name, 0.0) / need for name, need in needs.items()))
+        for needs in [_resources(room)]
+        for node in ray.nodes()
+        if node["Alive"]
+    )
+
+
+def _resources(room: Room) -> dict[str, float]:
+    """What a task takes, by the names that Ray has for it."""
+    needs = {"CPU": float(room.cores), "GPU": room.gpus, "memory": float(room.memory or 0)}
+    return {name: need for name, need in needs.items() if need}
+
+
 def _holds(node: Mapping[str, float], cores: int, gpus: float, memory: int) -> bool:
     return (
         node.get("CPU", 0) >= cores and node.get("GPU", 0) >= gpus

@@ -131,7 +131,7 @@ def test_a_training_that_diverges_is_not_the_end(monkeypatch: pytest.MonkeyPatch
             raise DivergedError("too steep")
         return search(*arguments)
 
-    monkeypatch.setattr("sif.search.candidates.search", dies)
+    monkeypatch.setattr("sif.search.candidate.search", dies)
     found, sampler = listed(job("search.candidate_epochs=1"), 0, 1)
     assert sampler.results[0].error == WORST
     assert found.history[0]["candidate"]["selection"]["operation"] == [1]
