@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import pickle
@@ -158,6 +159,84 @@ def sif(
         return Done(code, printed.out, printed.err.splitlines())
 
     return call
+
+
+class Elsewhere:
+    """Makes calls on copies, as other processes do, and the executor that hands itself out.
+
+    Attributes:
+        started: Names of calls.
+        cancelled: Of those that nobody wanted after all.
+        puts: Values that were sent for several calls.
+    """
+
+    def __init__(self, width: int) -> None:
+        self.width, self.started, self.cancelled, self.puts = width, [], [], 0
+        self.given: Any = None
+
+    def check(self) -> None:
+        pass
+
+    @contextlib.contextmanager
+    def calls(self, threads: int, device: Any, told: Callable[[str], None]) -> Iterator[Any]:
+        self.given = threads, device
+        yield self
+
+    def put(self, value: Any) -> Any:
+        self.puts += 1
+        return Sent(cloudpickle(value))
+
+    def places(self, device: Any) -> int:
+        return self.width
+
+    def start(
+        self, name: str, device: Any, function: Any, /, *arguments: Any, **further: Any
+    ) -> Any:
+        self.started.append(name)
+        return Handed(self, name, cloudpickle((function, arguments, further)))
+
+    def __reduce__(self) -> Any:
+        return calls_here, ()  # as those of a cluster do
+
+
+def calls_here() -> Any:
+    from sif.utils.calls import HERE
+
+    return HERE
+
+
+@dataclass
+class Sent:
+    """A value that was put."""
+
+    data: bytes
+
+
+@dataclass
+class Handed:
+    """A call that was handed over."""
+
+    elsewhere: Elsewhere
+    name: str
+    work: bytes
+
+    def result(self) -> Any:
+        function, arguments, further = pickle.loads(self.work)
+        arguments = [pickle.loads(a.data) if isinstance(a, Sent) else a for a in arguments]
+        return pickle.loads(cloudpickle(function(*arguments, **further)))
+
+    def cancel(self) -> None:
+        self.elsewhere.cancelled.append(self.name)
+
+
+def cloudpickle(value: Any) -> bytes:
+    return bytes(pytest.importorskip("cloudpickle").dumps(value))
+
+
+@pytest.fixture
+def elsewhere() -> Callable[[int], Elsewhere]:
+    """Makes an executor with so many places, in this process."""
+    return Elsewhere
 
 
 @pytest.fixture

@@ -211,3 +211,27 @@ def test_a_missing_library_says_what_to_install(
     monkeypatch.setattr(optional.importlib, "import_module", missing)
     with pytest.raises(ConfigError, match=rf"expected {name}, found none; pip install 'sif\[bench"):
         KINDS[method](0)
+
+
+@pytest.mark.parametrize("name", ["random", "exhaustive", "nsga2"])
+@pytest.mark.parametrize("told", [0, 3, 8, COUNT - 2])
+def test_what_is_known_ahead_is_asked_for_next(name: str, told: int) -> None:
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
+        told = min(told, 20)
+    sampler, plain = KINDS[name](4), KINDS[name](4)
+    asked(sampler, told)
+    ahead = sampler.ahead(5)
+    assert sampler.ahead(5) == ahead  # nothing has changed
+    most = 5 if name != "nsga2" else 8 - told % 8  # of a generation
+    assert len(ahead) == min(5, most, COUNT - told)
+    assert asked(sampler, len(ahead)) == ahead
+    asked(plain, told + len(ahead))
+    assert asked(sampler, 3) == asked(plain, 3)
+
+
+def test_a_used_up_space_has_nothing_ahead() -> None:
+    for name in ("random", "exhaustive"):
+        sampler = KINDS[name](0)
+        asked(sampler, COUNT)
+        assert sampler.ahead(2) == []

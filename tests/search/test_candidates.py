@@ -267,3 +267,74 @@ def test_judging_every_epoch_changes_nothing_but_the_record() -> None:
     assert plain.genotype == told.genotype
     assert all(entry["judged"] == {} for entry in plain.history)
     assert all(0 < entry["judged"]["exported_error"] < 10 for entry in told.history)
+
+
+def told(sampler_history: list[dict[str, Any]]) -> list[Any]:
+    return [{k: v for k, v in e.items() if "seconds" not in k} for e in sampler_history]
+
+
+@pytest.mark.parametrize(
+    ("method", "sets"),
+    [("random", ("space=primitives", "search.epochs=9")),
+     ("random", ("search.epochs=9",)),  # five selections, then the best goes on
+     ("exhaustive", ("search.epochs=9",)),
+     ("nsga2", ("space=primitives", "search.epochs=9", "methods.nsga2.population=4")),
+     ("tpe", ("space=primitives", "search.epochs=4"))],
+)  # fmt: skip
+def test_candidates_side_by_side_are_those_of_one_after_the_other(
+    method: str, sets: tuple[str, ...], elsewhere: Any
+) -> None:
+    for library in {"nsga2": ["pymoo"], "tpe": ["optuna"]}.get(method, []):
+        pytest.importorskip(library)
+    run = job("search.candidate_epochs=1", *sets)
+    plain = run.run(method, NullTracker(), NoCheckpoint(), lambda *_: None)
+    calls = elsewhere(3)
+    beside = replace(run, runtime=replace(run.runtime, calls=calls))
+    found = beside.run(method, NullTracker(), NoCheckpoint(), lambda *_: None)
+    assert told(found.history) == told(plain.history)
+    assert (found.genotype, found.steps, found.epochs) == (
+        plain.genotype, plain.steps, plain.epochs
+    )  # fmt: skip
+    assert found.trained.keys() == plain.trained.keys()
+    assert all(found.trained[name].equal(counts) for name, counts in plain.trained.items())
+    candidates = found.diagnostics["arch_steps"]
+    if method == "tpe":  # which learns from each
+        assert calls.started == []
+    else:
+        assert calls.started == [f"candidate {n}" for n in range(1, candidates + 1)]
+        assert calls.puts == 1
+    assert calls.cancelled == []
+
+
+def test_one_place_is_none_beside_this_process(elsewhere: Any) -> None:
+    calls = elsewhere(1)
+    run = job("search.epochs=2", "search.candidate_epochs=1")
+    run = replace(run, runtime=replace(run.runtime, calls=calls))
+    run.run("random", NullTracker(), NoCheckpoint(), lambda *_: None)
+    assert calls.started == []
+
+
+def test_time_that_is_over_ends_what_was_begun_ahead(elsewhere: Any) -> None:
+    """The first candidate has no limit; the second is asked for, and there is no time for it."""
+    calls = elsewhere(2)
+    run = job("space=primitives", "search.epochs=20", "search.candidate_epochs=1")
+    runtime = replace(run.runtime, calls=calls, out_of_time=lambda: True)
+    found = replace(run, runtime=runtime).run(
+        "random", NullTracker(), NoCheckpoint(), lambda *_: None
+    )
+    assert len(found.history) == 1
+    assert len(calls.started) == 4  # twice the places
+    assert calls.cancelled == [f"candidate {n}" for n in range(2, 5)]
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_a_search_of_one_process_goes_on_side_by_side(at: int, elsewhere: Any) -> None:
+    run = job("space=primitives", "search.epochs=6", "search.candidate_epochs=2")
+    whole = run.run("random", NullTracker(), NoCheckpoint(), lambda *_: None)
+    first = Dies(at)
+    with pytest.raises(Killed):
+        run.run("random", NullTracker(), first, lambda *_: None)
+    beside = replace(run, runtime=replace(run.runtime, calls=elsewhere(2)))
+    found = beside.run("random", NullTracker(), Dies(0, first.saved), lambda *_: None)
+    assert told(found.history) == told(whole.history)
+    assert found.genotype == whole.genotype
