@@ -24,6 +24,7 @@ from sif.search.loop import SearchResult
 from sif.search.run import MethodRun
 from sif.testing.promises import ContractError, killed_and_resumed, promise
 from sif.tracking import NullTracker
+from sif.utils.calls import CallsHere
 from sif.utils.checkpoint import NoCheckpoint
 
 CLOCKS = ("seconds", "cpu_seconds")
@@ -59,13 +60,15 @@ def check_method(trial: Trial, kills: Sequence[int] = (1, 3)) -> SearchResult:
     """All checks; returns what the search found.
 
     Args:
-        trial: The method on a small problem, which some six searches are made on.
+        trial: The method on a small problem, which some seven searches are made on.
         kills: Saved states after which a search is killed and resumed.
     """
     found = check_steps(trial)
     check_selections(found, trial.run.make_space(False).blocks)
     check_repeats(trial, found)
     check_resume(trial, found, kills)
+    if trial.samples:
+        check_ahead(trial, found)
     return found
 
 
@@ -126,6 +129,20 @@ def check_resume(trial: Trial, found: SearchResult, kills: Sequence[int] = (1, 3
     for kill in kills:
         resumed = killed_and_resumed(trial.search, kill)
         _alike(found, resumed, f"a search resumed from saved state {kill}")
+
+
+class _Ahead(CallsHere):
+    """Calls that have places beside each other, but are made one after the other."""
+
+    def places(self, device: torch.device) -> int:
+        return 3
+
+
+def check_ahead(trial: Trial, found: SearchResult) -> None:
+    """Candidates that a sampler knows ahead are those that it asks for, in their order."""
+    runtime = replace(trial.run.runtime, calls=_Ahead())
+    again = replace(trial, run=replace(trial.run, runtime=runtime)).search()
+    _alike(found, again, "a search whose candidates are trained side by side")
 
 
 def _timeless(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

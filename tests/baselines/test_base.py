@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ import torch
 
 from sif import baselines
 from sif.baselines import BASELINES, Baseline, fit_best
-from sif.baselines.base import Params
+from sif.baselines.base import Params, TableScorer, choose
 from sif.data.interactions.interactions import Interactions
 from sif.errors import ConfigError
 from sif.evaluation.evaluate import RankingScorer, RatingScorer, evaluate_on
@@ -70,6 +72,25 @@ def test_a_grid_ends_with_the_time(blocks: Blocks) -> None:
         stub(9.0, 3.0, 2.0), *blocks, "rating", seed=0, threads=1, out_of_time=lambda: next(over)
     )
     assert fitted.params["place"] == 1 and len(fitted.trials) == 2
+    assert fitted.cut
+    assert not fit_best(stub(9.0), *blocks, "rating", seed=0, threads=1).cut
+
+
+def test_the_choice_is_the_fit_without_its_scorer(blocks: Blocks) -> None:
+    how: dict[str, Any] = {"seed": 0, "threads": 1}
+    fitted = fit_best(stub(9.0, 3.0), *blocks, "rating", **how)
+    chosen = vars(choose(stub(9.0, 3.0), *blocks, "rating", **how))
+    assert chosen.keys() == vars(fitted).keys() - {"scorer"}
+    assert chosen["params"] == fitted.params and chosen["trials"] == fitted.trials
+
+
+def test_one_order_for_all_users_travels_once() -> None:
+    table = np.broadcast_to(np.arange(50, dtype=np.float32), (10_000, 50))
+    for scorer in (TableScorer(table), TableScorer(table[:30].copy())):
+        sent = pickle.dumps(scorer)
+        users = np.array([3, 29, 3])
+        np.testing.assert_array_equal(pickle.loads(sent).scores(users), scorer.scores(users))
+        assert len(sent) < 10_000
 
 
 def test_refuses_the_other_objective_and_an_empty_grid(blocks: Blocks) -> None:

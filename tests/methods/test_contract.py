@@ -142,6 +142,18 @@ def test_a_method_keeps_its_promises(method: str, space: str) -> None:
         assert len(told) == found.steps // 2
 
 
+@pytest.mark.parametrize("space", ["primitives", "sif", "cnn", "rnn", "staged"])
+def test_candidates_of_every_space_may_be_trained_by_other_processes(
+    space: str, elsewhere: Callable[[int], Any]
+) -> None:
+    """What a training needs travels, and its result comes back the same."""
+    run = RUNS[space]() if space in RUNS else functions(space)
+    found, calls = Trial("random", run).search(), elsewhere(2)
+    away = replace(run, runtime=replace(run.runtime, calls=calls))
+    contracts._alike(found, Trial("random", away).search(), "a search on copies")
+    assert calls.started != []
+
+
 def test_other_seeds_search_otherwise() -> None:
     run = functions("primitives")
     other = replace(run, runtime=make_runtime("cpu", 1, threads=1))

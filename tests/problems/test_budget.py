@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import re
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 
 from sif.config import TrainConfig
 from sif.errors import ConfigError
-from sif.problems.budget import TimeBudget, fitting, whole_epochs
+from sif.problems.budget import StageEnd, TimeBudget, fitting, whole_epochs
 from sif.recommender.recommender import Recommender
 
 Board = Callable[..., pd.DataFrame]
@@ -47,6 +48,25 @@ def test_what_a_stage_saves_the_next_may_spend() -> None:
         assert budget.out_of_time()
     assert not budget.out_of_time()  # no stage, no end
     assert budget.spent == {"one": 15.0, "two": 80.0} and budget.left == 5
+
+
+def test_the_end_of_a_stage_is_a_time_of_the_day_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, day, noted = Clock(), Clock(), list[str]()
+    monkeypatch.setattr("sif.problems.budget.time.time", day)
+    budget = TimeBudget(100.0, clock)
+    ends = StageEnd(budget, lambda: noted.append("late"))
+    day.now = 5000.0
+    endless = pickle.loads(pickle.dumps(ends))  # no stage, no end
+    with budget.stage("one", later=35.0):
+        elsewhere = pickle.loads(pickle.dumps(ends))
+        clock.now, day.now = 59.0, 5059.0
+        assert not ends() and not elsewhere() and noted == []
+        clock.now, day.now = 61.0, 5061.0
+        assert ends() and elsewhere() and noted == ["late"]
+    day.now = 1e12
+    assert elsewhere() and not endless()
 
 
 def test_cpu_seconds_of_a_second_are_measured_once_there_is_work() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +18,9 @@ from sif.bench.cluster.files import Files
 from sif.bench.cluster.node import carry_out
 from sif.bench.cluster.orders import Order, Report
 from sif.bench.executor import Needs
+
+ROOT = Path(__file__).parents[3]
+PATIENCE = 240.0  # seconds that a busy machine may take for anything here
 
 
 @dataclass
@@ -139,3 +145,61 @@ def setting(tmp_path: Path) -> Setting:
     (folder / "trials").mkdir(parents=True)
     (folder / "trials" / ".home").write_text("here")
     return Setting(folder, (folder / "trials" / ".home", "here"), {"SIF_COLOR": "red"})
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """Variables of a program with a Ray of its own."""
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {
+        "PYTHONPATH": paths, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_raylet_start_wait_time_s": "180",
+        "RAY_agent_register_timeout_ms": "180000",
+        # A node of a busy machine is late, not dead: a minute in place of 15 s.
+        "RAY_health_check_failure_threshold": "20",
+    }  # fmt: skip
+
+
+def is_alive(number: int) -> bool:
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def alive() -> Callable[[int], bool]:
+    """True for the number of a process that has not ended."""
+    return is_alive
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[..., None]:
+    """Waits for a condition; fails, saying why it waited, once that takes too long."""
+
+    def wait(condition: Callable[[], bool], told: str = "") -> None:
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < end, told or "it takes too long"
+            time.sleep(0.1)
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def marked() -> Callable[[str], list[str]]:
+    """Commands of the processes that inherited a variable."""
+
+    def found(name: str) -> list[str]:
+        commands = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if name.encode() in (folder / "environ").read_bytes() and is_alive(
+                    int(folder.name)
+                ):
+                    commands.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+            except OSError:
+                continue
+        return commands
+
+    return found

@@ -117,6 +117,7 @@ def test_a_dead_address_ends_the_command_before_anything_is_written(
         for command in (
             ["bench", "--task", "cf", "--methods", "nasp", "--budget", "3epochs"],
             ["panel", "--data", "planted"],
+            ["run", "--task", "cf"],
         ):
             words = ["--no-tracking", "--executor", "ray", "--ray-address", address]
             done = sif(*command, *words)
@@ -128,9 +129,10 @@ def test_a_dead_address_ends_the_command_before_anything_is_written(
 
 def test_options_of_ray_without_it_are_refused(sif: Callable[..., Any]) -> None:
     for option, value in (("--ray-address", "a:1"), ("--memory", "1GB"), ("--gpus", "1")):
-        done = sif("panel", "--data", "planted", option, value)
-        assert done.code == 2
-        assert "expected it with --executor ray" in done.err[0]
+        for command in (["panel", "--data", "planted"], ["run", "--task", "cf"]):
+            done = sif(*command, option, value)
+            assert done.code == 2
+            assert "expected it with --executor ray" in done.err[0]
 
 
 @with_ray

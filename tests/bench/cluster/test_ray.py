@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,7 +26,7 @@ from sif.bench.processes import Work
 from sif.bench.state import State
 from sif.cli import main as cli
 
-ROOT = Path(__file__).parents[3]
+Until = Callable[..., None]
 PATIENCE = 240.0  # seconds that a busy machine may take for anything here
 SMALL = (
     "data.planted.users=40", "data.planted.items=30", "data.planted.density=0.3",
@@ -44,10 +43,10 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[Any]:
+def nodes(environment: dict[str, str]) -> Iterator[Any]:
     """A cluster of two nodes of one core each, to which this process is connected."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment().items():
+        for name, value in environment.items():
             # Ray asks whether there is a token when it is imported, and never again.
             if "ray" not in sys.modules or not name.startswith("RAY_AUTH"):
                 patch.setenv(name, value)
@@ -62,17 +61,6 @@ def nodes() -> Iterator[Any]:
         yield cluster
         ray.shutdown()
         cluster.shutdown()
-
-
-def environment() -> dict[str, str]:
-    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return {
-        "PYTHONPATH": paths, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_raylet_start_wait_time_s": "180",
-        "RAY_agent_register_timeout_ms": "180000",
-        # A node of a busy machine is late, not dead: a minute in place of 15 s.
-        "RAY_health_check_failure_threshold": "20",
-    }  # fmt: skip
 
 
 TRIAL = """
@@ -115,20 +103,6 @@ def ran(tasks: list[Task[str]]) -> tuple[dict[str, State], list[str]]:
 def result(folder: Path, name: str) -> tuple[str, bool]:
     node, again = json.loads((folder / "trials" / name / "metrics.json").read_text())
     return node, again
-
-
-def alive(number: int) -> bool:
-    try:
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def until(condition: Callable[[], bool], told: str = "") -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, told or "it takes too long"
-        time.sleep(0.1)
 
 
 @pytest.mark.usefixtures("nodes")
@@ -205,7 +179,9 @@ def named(run: Any, runs: dict[str, Any]) -> tuple[str, ...]:
     return (*(named(runs[parent], runs) if parent else ()), run.info.run_name)
 
 
-def test_the_trials_of_a_killed_node_run_again_on_the_others(nodes: Any, tmp_path: Path) -> None:
+def test_the_trials_of_a_killed_node_run_again_on_the_others(
+    nodes: Any, tmp_path: Path, until: Until, alive: Callable[[int], bool]
+) -> None:
     """Two nodes have two cores; the one that has the trial is killed, so the other gets it.
 
     It is the last on this cluster, which takes a minute to notice that a node is lost.
@@ -249,13 +225,17 @@ RayExecutor().run(tasks, Listener(lambda *_: None), None)
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_process_is_left_however_the_bench_is_ended(
-    number: signal.Signals, tmp_path: Path
+    number: signal.Signals,
+    tmp_path: Path,
+    environment: dict[str, str],
+    until: Until,
+    marked: Callable[[str], list[str]],
 ) -> None:
     """As Ctrl-C of a terminal, which reaches Ray's own processes too, or the signal alone."""
     mark = f"SIF_TEST_{secrets.token_hex(8)}"
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     bench = subprocess.Popen(
-        [sys.executable, "-c", ALONE, str(tmp_path)], env=kept | environment() | {mark: "1"},
+        [sys.executable, "-c", ALONE, str(tmp_path)], env=kept | environment | {mark: "1"},
         start_new_session=True, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
@@ -272,15 +252,3 @@ def test_no_process_is_left_however_the_bench_is_ended(
     if number != signal.SIGKILL:
         assert told.splitlines()[-1] == "KeyboardInterrupt", told
     until(lambda: not marked(mark), f"still there: {marked(mark)}")
-
-
-def marked(name: str) -> list[str]:
-    """Commands of the processes that inherited a variable."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if name.encode() in (folder / "environ").read_bytes() and alive(int(folder.name)):
-                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-        except OSError:
-            continue
-    return found
