@@ -30,7 +30,7 @@ from sif.tasks.study import Study, Task
 from sif.tracking import NullTracker, Tracker, check_installed, open_tracker
 from sif.tracking.base import closed_with_status
 from sif.utils.argument_types import checks_types
-from sif.utils.calls import HERE, Calls, Executor
+from sif.utils.calls import HERE, CallExecutor, Calls
 from sif.utils.checkpoint import new_folder, write_json_atomic, write_text_atomic
 from sif.utils.device import Runtime, deterministic, make_runtime, torch_threads
 from sif.utils.digest import digest
@@ -47,7 +47,7 @@ AT_WORK = "another process is at work in this run"
 
 def run(
     config: CommonConfig, *, resume: bool = False, quiet: bool = False, finish: bool = False,
-    executor: Executor | None = None,
+    executor: CallExecutor | None = None,
 ) -> RunResult:  # fmt: skip
     """Runs the job that a configuration describes.
 
@@ -89,7 +89,7 @@ def run(
 
 
 def _calls(
-    executor: Executor | None, runtime: Runtime, ranks: Ranks, remarks: Remarks
+    executor: CallExecutor | None, runtime: Runtime, ranks: Ranks, remarks: Remarks
 ) -> AbstractContextManager[Calls]:
     """The calls of a job: of an executor, or of this process."""
     if executor is None:
@@ -241,7 +241,7 @@ def plot(folder: Path) -> list[Path]:
 @checks_types
 def run_job(
     config: CommonConfig, *, resume: bool = False, quiet: bool = True,
-    executor: Executor | None = None,
+    executor: CallExecutor | None = None,
 ) -> RunResult:  # fmt: skip
     """Runs a job: search, training, baselines, one test, verdict, figures, all in a run folder.
 

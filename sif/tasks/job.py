@@ -560,8 +560,9 @@ class JobRunner:
         if self.context.finish:
             names = [name for name in names if plan.of(f"baseline {name}") <= FREE]
         later = plan.later([*self._begun, *(f"baseline {name}" for name in names)])
-        self.budget.limit(self.budget.allowed(least=LEAST, later=later))
-        self.study.start_baselines(names, self._refits)
+        if names:
+            self.budget.limit(self.budget.allowed(least=LEAST, later=later))
+            self.study.start_baselines(names, self._refits)
 
     def _baseline(self, name: str) -> State:
         stages, stage = self.context.stages, f"baseline-{name}"

@@ -62,7 +62,7 @@ class Calls(Protocol):
 
 
 @runtime_checkable
-class Executor(Protocol):
+class CallExecutor(Protocol):
     """Where the independent calls of a job are made."""
 
     def check(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import sif
+from sif.bench import RayExecutor
 from sif.cli import main as cli
 from sif.config import CFConfig
 from sif.errors import DataError, SifError
@@ -63,12 +64,22 @@ def test_flags_reach_the_configuration(jobs: Jobs, tmp_path: Path) -> None:
     assert cli.main(["run", *arguments.split()]) == 0
     assert jobs.runs[0] == jobs.runs[1]
     config, options = jobs.runs[0]
-    assert options == {"resume": False, "quiet": True, "finish": False}
+    assert options == {"resume": False, "quiet": True, "finish": False, "executor": None}
     assert (config.dataset, config.objective, config.method) == ("ml-100k", "rating", "other")
     assert (config.train.epochs, config.search.epochs, config.seed) == (7, 9, 4)
     assert (config.data.split_file, config.data.dir) == (tmp_path / "s.npz", tmp_path / "d")
     assert (config.output_dir, config.device) == (Path("out"), "cpu")
     assert (config.tracking.uri, config.tracking.enabled) == ("sqlite:///x.db", True)
+
+
+def test_options_of_ray_make_its_executor(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sif.bench.cluster.executor.check_installed", lambda: None)
+    words = "--task cf --executor ray --ray-address 10.0.0.1:6379 --memory 2GB --gpus 0.5"
+    assert cli.main(words.split()) == 0
+    assert cli.main(["--task", "cf", "--executor", "local"]) == 0
+    (_, ray), (_, local) = jobs.runs
+    assert ray["executor"] == RayExecutor("10.0.0.1:6379", "2GB", 0.5)
+    assert local["executor"] is None
 
 
 def test_without_flags_the_presets_decide(jobs: Jobs) -> None:
@@ -183,7 +194,7 @@ def test_resuming_takes_the_settings_of_the_run(
     for arguments in ("", repeated):
         assert cli.main(["--resume", "out", *arguments.split()]) == 0
         resumed, options = jobs.runs.pop()
-        assert options == {"resume": True, "quiet": False, "finish": False}
+        assert options == {"resume": True, "quiet": False, "finish": False, "executor": None}
         assert resumed.output_dir == Path("out")
         assert resumed.tracking.enabled == (arguments == "")
         assert (resumed.train.epochs, resumed.seed) == (7, 3)

@@ -103,7 +103,7 @@ class RayExecutor(Executor):
     def calls(
         self, threads: int, device: torch.device, told: Callable[[str], None]
     ) -> AbstractContextManager[Calls]:
-        """See `sif.utils.calls.Executor`: the independent calls of one job are tasks of Ray."""
+        """See `sif.utils.calls.CallExecutor`: the independent calls of one job are tasks of Ray."""
         needs = self._needs(Needs(cores=threads, gpus=float(device.type == "cuda")))
         from sif.utils.ray_calls import CallRoom, ray_calls  # torch, which nodes do without
 
