@@ -100,8 +100,12 @@ class RayCalls(Calls):
 
     def wait(self) -> None:
         """Takes in what has ended, and runs again what was lost; returns soon if nothing has."""
-        tickets = self._ray.wait(list(self._flying), num_returns=1, timeout=_POLL)[0]
-        for ticket in tickets:
+        flying = list(self._flying)
+        try:
+            ended = self._ray.wait(flying, num_returns=1, timeout=_POLL)[0]
+        except self._ray.exceptions.RayError as error:
+            raise SifError(f"executor ray: lost the cluster: {first_line(error)}") from None
+        for ticket in ended:
             self._land(self._flying.pop(ticket), ticket)
 
     def _land(self, call: _RayCall[Any], ticket: Any) -> None:

@@ -27,6 +27,7 @@ _CONNECTED = 60.0  # seconds in which a cluster must let this process in
 _VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",  # it would tell its makers
     "RAY_raylet_start_wait_time_s": "180",  # its own 30 s are too few on a busy machine
+    "RAY_worker_niceness": "0",  # its 15 would let every other process of the machine go first
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # `Drive` hides GPUs; Ray would, with a warning
 }
 """Of the environment, unless the user has set them; Ray reads them when it is imported."""

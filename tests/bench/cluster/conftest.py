@@ -154,7 +154,7 @@ def environment() -> dict[str, str]:
     return {
         "PYTHONPATH": paths, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_raylet_start_wait_time_s": "180",
-        "RAY_agent_register_timeout_ms": "180000",
+        "RAY_agent_register_timeout_ms": "180000", "RAY_worker_niceness": "0",
         # A node of a busy machine is late, not dead: a minute in place of 15 s.
         "RAY_health_check_failure_threshold": "20",
     }  # fmt: skip
