@@ -126,7 +126,8 @@ def _run(values: argparse.Namespace) -> None:
 def _asked_config(values: argparse.Namespace, file: str | Path | None) -> CommonConfig:
     from sif.problems.configuration import load_job_config
 
-    return load_job_config(values.task, file=file, sets=values.set, flags=given(values, _FLAGS))
+    flags = given(values, _FLAGS)
+    return load_job_config(values.task, file=file, sets=values.set, flags=flags, job=True)
 
 
 def _new_config(values: argparse.Namespace) -> CommonConfig:

@@ -45,10 +45,25 @@ ContextNames = Annotated[
 
 
 class PlantedConfig(Section):
-    """The generated dataset 'planted', whose interaction function is known."""
+    """The generated dataset 'planted', whose truth is known."""
 
+    of_product: ClassVar[frozenset[str]] = frozenset(
+        {"operation", "transforms", "dimension", "density", "noise"}
+    )
+    """Settings that the kind product alone has."""
+    of_histories: ClassVar[frozenset[str]] = frozenset({"length"})
+    """Settings that the other kinds alone have."""
+
+    kind: Literal["product", "two-scales", "one-scale", "set", "shuffled"] = Field(
+        "product", description="truth: a function of a user's and an item's vector (product), or "
+        "histories of films that follow their last ones on two time scales or one, a set, or those "
+        "of two-scales shuffled"
+    )  # fmt: skip
     users: Count = Field(600, description="users")
     items: Count = Field(400, description="items")
+    length: Annotated[int, Field(ge=8, le=10_000)] = Field(
+        50, description="items of a user on average, in histories"
+    )
     operation: str = Field("multiply", description="true vector operation O")
     transforms: Names = Field(
         ("identity", "identity"), description="true element-wise function of each field"
@@ -56,6 +71,12 @@ class PlantedConfig(Section):
     dimension: Dimension = Field(2, description="embedding dimensions of the truth")
     density: Fraction = Field(0.1, description="fraction of all pairs that is observed")
     noise: NonNegative = Field(0.3, description="noise deviation, in deviations of the signal")
+
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of the generator that a kind has, which also takes a seed."""
+        if self.kind == "product":
+            return self.model_dump(exclude={"kind", *self.of_histories})
+        return {"truth": self.kind, **self.model_dump(exclude={"kind", *self.of_product})}
 
 
 _LASTING = {
@@ -379,9 +400,27 @@ class CFConfig(CommonConfig):
         "searched one is kept even if validation prefers another; []: none",
     )
 
+    @classmethod
+    def names_data(cls, given: Mapping[str, Any]) -> bool:
+        """True where settings say what the data are, or how to generate ratings or a product."""
+        data = given.get("data")
+        data = data if isinstance(data, Mapping) else {}
+        planted = data.get("planted")
+        planted = planted if isinstance(planted, Mapping) else {}
+        named = given.get("dataset") is not None or given.get("objective") == "rating"
+        brought = any(data.get(key) is not None for key in ("split_file", "query", "table"))
+        product = planted.get("kind") == "product" or bool(PlantedConfig.of_product & set(planted))
+        return named or brought or product
+
     @model_validator(mode="after")
     def _no_contradiction(self) -> CFConfig:
         problems = []
+        generated = self.dataset == "planted" and self.data.split_file is None
+        if generated and self.objective == "rating" and self.data.planted.kind != "product":
+            problems.append(
+                f"data.planted.kind {self.data.planted.kind!r} has no ratings, which contradicts "
+                "objective 'rating'"
+            )
         if self.data.split_file is not None and self.data.protocol not in (None, "file"):
             problems.append(
                 f"data.protocol {self.data.protocol!r} contradicts data.split_file: "

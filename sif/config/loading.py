@@ -49,13 +49,15 @@ def load_config(
     flags: Mapping[str, Any] | None = None,
     layers: Sequence[tuple[str, Mapping[str, Any]]] = (),
     complete: Complete | None = None,
+    job: bool = False,
 ) -> CommonConfig:
     """Builds the configuration of one job.
 
     In falling precedence: layers (the last first), flags, `sets`, `file`, the shipped presets, the
     defaults. The presets are configs/<task>/default.yaml and over it the one that the task's
     overlay key names, such as configs/cf/rating.yaml; that is configs/<task>/own.yaml for images or
-    a text of one's own, unless there is a `file`. Former names of settings are taken, with a
+    a text of one's own, unless there is a `file`. A job that says nothing of its data has
+    configs/<task>/first.yaml over these. Former names of settings are taken, with a
     `RenamedSetting` warning.
 
     Args:
@@ -67,6 +69,7 @@ def load_config(
         complete: Checks and completes what no model of this package knows, the settings of
             registered things (`sif.problems.configuration.load_job_config`); None: they stay as
             they were given.
+        job: Whether a job on its own is configured, which may do without data: it generates some.
 
     Returns:
         The validated, frozen configuration of the task.
@@ -90,6 +93,8 @@ def load_config(
     given.append(("arguments", {"task": name}))
     model = config_model(name)
     below = _preset_layers(name, model, given, alone=file is None)
+    if job and not model.names_data(_merge(given)[0]):
+        below += _preset(f"{name}/first")
     read, notes, former = with_todays_names([*below, *given], model)
     merged, origins = _merge(read)
     for path, origin in origins.items():

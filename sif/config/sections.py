@@ -206,6 +206,17 @@ class CommonConfig(Section, metaclass=Constructed):
         10.0, description="seconds between checkpoints, at least; 0: after every epoch"
     )
 
+    @classmethod
+    def names_data(cls, given: Mapping[str, Any]) -> bool:
+        """True where settings say what the data of a job are.
+
+        Below those that do not, a job has the preset configs/<task>/first.yaml, where there is one.
+
+        Args:
+            given: Nested, as somebody gave them.
+        """
+        return True
+
     @model_validator(mode="before")
     @classmethod
     def _with_todays_names(cls, values: Any) -> Any:

@@ -279,7 +279,7 @@ def run_job(
     if resume:
         config = _resumed(config.output_dir, given)
         return run(config, resume=True, quiet=quiet, executor=executor)
-    config = load_job_config(config.task, layers=[("config", given)])
+    config = load_job_config(config.task, layers=[("config", given)], job=True)
     config = config.model_copy(update={"output_dir": new_run_folder(config, datetime.now())})
     return run(config, quiet=quiet, executor=executor)
 

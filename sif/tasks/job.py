@@ -628,6 +628,8 @@ class JobRunner:
             console.line(late)
         console.line(f"{results.seconds:.1f} s; everything is in {folder}")
         self._record_end(document, results, figures)
+        if closing := self._closing(results):
+            console.result("\n" + "\n".join(closing))
         return RunResult(folder, document, results.verdict)
 
     def _figures(self, results: Results) -> list[Path]:
@@ -638,6 +640,14 @@ class JobRunner:
         except Exception as error:  # of a drawing library, whose kinds nobody can list
             told = first_line(error).removeprefix("figures: ")
             self.context.console.line(f"left out: figures: {told}")
+            return []
+
+    def _closing(self, results: Results) -> list[str]:
+        """The last words; whatever happens while they are found costs them alone."""
+        try:
+            return self.study.closing(results, self.context.folder)
+        except Exception as error:  # all that a job is run for is done and told
+            self.context.console.line(f"left out: last words: {first_line(error)}")
             return []
 
     def _record_end(

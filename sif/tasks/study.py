@@ -355,6 +355,10 @@ class Study(ABC):
         """Texts below the table of models."""
         return []
 
+    def closing(self, results: Results, folder: Path) -> list[str]:
+        """The last words of a job, once everything is in its folder."""
+        return []
+
     def genotype(self, results: Results) -> Genotype | None:
         """The content of genotype.json; None: no search was made."""
         found = results.found.get(self.entrants.ours)

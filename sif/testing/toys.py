@@ -35,7 +35,7 @@ def toy_problem(*sets: str, seed: int = 0, device: str = "cpu") -> tuple[Interac
     config = load_config("cf", sets=["threads=1", *SMALL, *sets], flags={"seed": seed})
     assert isinstance(config, CFConfig)  # noqa: S101 (of the task that was asked for)
     kind = "clicks" if config.objective == "ranking" else "ratings"
-    planted = {**config.data.planted.model_dump(), "seed": seed, "kind": kind}
+    planted = {**config.data.planted.arguments(), "seed": seed, "kind": kind}
     split = make_split(load_dataset("planted", planted=planted), PROTOCOLS[config.objective], seed)
     runtime = make_runtime(device, seed, threads=1)
     return InteractionProblem(split.train, split.valid, config, runtime), split

@@ -19,12 +19,15 @@ from sif.data.interactions.clean import Filters, check_usable, cleaned
 from sif.data.interactions.interactions import Interactions, ordered
 from sif.data.interactions.movielens import find_layout, official_parts, read_movielens
 from sif.data.interactions.planted import PlantedInfo, Signal, planted
+from sif.data.interactions.planted_films import HistoryTruth, planted_films
 from sif.data.interactions.readers import Columns, read_interactions
 from sif.data.interactions.times import moment_of
 from sif.data.recipe import PLANTED, Recipe, check_arguments, list_datasets, unknown_name
 from sif.errors import ConfigError, DataError
 from sif.utils.paths import exists
 
+Truth = PlantedInfo | HistoryTruth
+"""What is known of generated data."""
 Loaded = tuple[Interactions, dict[str, tuple[Path, Path]] | None, list[str]]
 
 
@@ -46,7 +49,7 @@ class Dataset:
     hash: str
     official_parts: dict[str, tuple[Path, Path]] | None = None
     notes: list[str] = field(default_factory=list)
-    truth: PlantedInfo | None = None
+    truth: Truth | None = None
 
 
 def load_dataset(
@@ -76,7 +79,8 @@ def load_dataset(
         until: Time from which on nothing has happened yet.
         duplicates: Rule for repeated pairs: last, first, mean or error.
         order: What orders the rows: rows, time, or None for time where there is one.
-        planted: Arguments of `planted` that differ from the recipe's (seed, kind, ...).
+        planted: Arguments of `planted` that differ from the recipe's (seed, kind, ...); with a
+            "truth", a kind of `planted_films`, those of that.
 
     Returns:
         The data set, with notes on everything that was changed.
@@ -86,10 +90,10 @@ def load_dataset(
     """
     name = str(name_or_path)
     recipe = list_datasets().get(name)
-    truth: PlantedInfo | None = None
+    truth: Truth | None = None
     parts = None
     if recipe is not None and recipe.kind == PLANTED:
-        raw, truth = _generate({**recipe.options, **(planted or {})})
+        raw, truth = _generate(recipe.options, planted or {})
         notes: list[str] = []
     elif recipe is not None:
         raw, parts, notes = _load_known(recipe, data_dir, columns)
@@ -142,17 +146,26 @@ def _load_path(path: Path, columns: Columns | None) -> Loaded:
     raise unknown_name(str(path), "interactions", "a file")
 
 
-def _generate(options: dict[str, Any]) -> tuple[Interactions, PlantedInfo]:
+def _generate(
+    usual: Mapping[str, Any], given: Mapping[str, Any]
+) -> tuple[Interactions, Truth]:  # fmt: skip
+    if "truth" in given:
+        films = {key: value for key, value in given.items() if key not in ("truth", "kind")}
+        check_arguments("planted", films, inspect.signature(planted_films).parameters)
+        return planted_films(kind=given["truth"], **films)
+    options = {**usual, **given}
     check_arguments("planted", options, inspect.signature(planted).parameters)
     if "transforms" in options:
         options["transforms"] = tuple(options["transforms"])
     return planted(**options)
 
 
-def _renumbered(truth: PlantedInfo, raw: Interactions, kept: Interactions) -> PlantedInfo:
+def _renumbered(truth: Truth, raw: Interactions, kept: Interactions) -> Truth:
     """The truth in the numbers of the filtered data, whose vocabularies may have shrunk."""
     pairs = zip(raw.vocabularies, kept.vocabularies, strict=True)
     users, items = (before.index(after.ids) for before, after in pairs)
+    if isinstance(truth, HistoryTruth):
+        return truth.of_items(items)
     original: Signal = truth["signal"]
     return {
         **truth,

@@ -103,8 +103,9 @@ def planted_order(
     base = noise * popularity
     timed = any(scale.half_life is not None for scale in scales)
     gaps = _bursts((users, int(lengths[0])), seed) if timed else None
+    follows = [followers(items, successors, rng) for _ in scales]
     taken = (
-        _walks(lengths, base, 1 - noise, scales, successors, rng, gaps)
+        walks(lengths, base, 1 - noise, scales, follows, rng, gaps)
         if scales
         else _sets(lengths, base, 1 - noise, rng)
     )
@@ -161,16 +162,25 @@ def _check(users: int, items: int, length: int, successors: int, noise: float) -
         raise DataError(f"planted: noise: expected a share in (0, 1], found {noise}")
 
 
-def _walks(
+def walks(
     lengths: Int64Array, base: Floats, share: float, scales: Sequence[PlantedScale],
-    successors: int, rng: np.random.Generator, gaps: Int64Array | None,
+    follows: Sequence[Floats], rng: np.random.Generator, gaps: Int64Array | None = None,
 ) -> Int64Array:  # fmt: skip
-    """(n_users, longest) items of each user in order, -1 beyond his last.
+    """Draws the items of each user one by one; nobody takes an item twice.
 
-    Gaps (n_users, longest) are the seconds before each item.
+    Args:
+        lengths: (n_users,) items of each user, descending.
+        base: (n_items,) chances of what follows popularity.
+        share: Of the items that the scales draw.
+        scales: How histories are forgotten.
+        follows: (n_items, n_items) of each scale, chances of each item after each other.
+        rng: Of the draws.
+        gaps: (n_users, longest) seconds before each item, where a scale fades by time.
+
+    Returns:
+        (n_users, longest) items of each user in order, -1 beyond his last.
     """
     shape = len(lengths), len(base)
-    follows = [_followers(shape[1], successors, rng) for _ in scales]
     weights = share * np.array([scale.weight for scale in scales])
     weights = (weights / sum(scale.weight for scale in scales)).astype(np.float32)
     histories = [np.zeros(shape, np.float32) for _ in scales]
@@ -218,7 +228,7 @@ def _sets(lengths: Int64Array, base: Floats, share: float, rng: np.random.Genera
     return taken
 
 
-def _followers(n_items: int, n: int, rng: np.random.Generator) -> Floats:
+def followers(n_items: int, n: int, rng: np.random.Generator) -> Floats:
     """(n_items, n_items) chance of each item after each other, of which n may follow."""
     follows = np.zeros((n_items, n_items), np.float32)
     for item in range(n_items):

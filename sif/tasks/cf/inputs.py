@@ -103,7 +103,7 @@ def _load_split(config: CFConfig) -> tuple[Dataset | None, Split]:
         until=data.until,
         duplicates=data.duplicates,
         order=None if data.split_file is not None else data.order,
-        planted={**data.planted.model_dump(), "seed": config.seed, "kind": kind},
+        planted={**data.planted.arguments(), "seed": config.seed, "kind": kind},
     )
     if data.split_file is not None:
         titles = dataset.interactions.titles
