@@ -312,3 +312,33 @@ def test_shipped_files_are_found_from_every_installation_scheme(
 
 def test_the_yaml_dialect_stays_apart_from_the_library() -> None:
     assert yaml.safe_load("1e-3") == "1e-3"
+
+
+def test_a_job_that_says_nothing_of_its_data_has_the_first_preset() -> None:
+    def job(*sets: str) -> CFConfig:
+        config = load_config("cf", sets=sets, job=True)
+        assert isinstance(config, CFConfig)
+        return config
+
+    first = job("seed=3", "data.planted.users=50")
+    assert (first.dataset, first.data.protocol, first.seed) == ("planted", "last-item", 3)
+    assert (first.data.planted.kind, first.data.planted.users) == ("two-scales", 50)
+    assert job("data.planted.kind=set").data.protocol == "last-item"
+    usual = load_config("cf")
+    for said in (
+        "dataset=planted", "data.planted.kind=product", "data.planted.noise=0.2",
+        "data.planted.operation=max", "objective=rating", "data.split_file=s.npz",
+    ):  # fmt: skip
+        config = job(said)
+        assert (config.data.planted.kind, config.data.protocol) == ("product", None), said
+        assert config.budget == usual.budget
+    assert load_config("cnn", job=True) == load_config("cnn")
+
+
+def test_kinds_of_generated_data_have_arguments_of_their_own() -> None:
+    product = load("data.planted.operation=max").data.planted.arguments()
+    assert product["operation"] == "max" and "length" not in product and "truth" not in product
+    films = load("data.planted.kind=set", "data.planted.users=9").data.planted.arguments()
+    assert films == {"truth": "set", "users": 9, "items": 400, "length": 50}
+    message = refused("data.planted.kind=set", "objective=rating")
+    assert "data.planted.kind 'set' has no ratings, which contradicts objective 'rating'" in message

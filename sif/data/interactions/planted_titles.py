@@ -6,6 +6,7 @@ The words are our own. No film is meant; one of the same name is a coincidence.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 GENRES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "western": (
@@ -54,21 +55,27 @@ YEARS = 1950, 2020
 """Years of release, from and to, the second excluded."""
 
 
-def film_titles(genres: np.ndarray, rng: np.random.Generator) -> list[str]:
+def film_titles(genres: npt.NDArray[np.int64], rng: np.random.Generator) -> list[str]:
     """Draws a title for each item, such as "The Silent Harbor (1994)"; no two are alike.
+
+    A name comes twice, as of another year, only once all names of its genre are taken.
 
     Args:
         genres: (n_items,) numbers into `GENRES`.
         rng: Of the draws.
     """
-    words = list(GENRES.values())
-    taken: set[str] = set()
-    titles = []
+    names = [
+        rng.permutation([f"{first} {second}" for first in firsts for second in seconds])
+        for firsts, seconds in GENRES.values()
+    ]
+    taken = [0] * len(names)
+    titles: dict[str, None] = {}
     for genre in genres.tolist():
-        title = ""
-        while not title or title in taken:
-            first, second = (str(rng.choice(part)) for part in words[genre])
-            title = f"The {first} {second} ({rng.integers(*YEARS)})"
-        taken.add(title)
-        titles.append(title)
-    return titles
+        name, title = names[genre][taken[genre] % len(names[genre])], ""
+        taken[genre] += 1
+        while not title or title in titles:
+            title = f"The {name} ({rng.integers(*YEARS)})"
+            if taken[genre] > len(names[genre]) * (YEARS[1] - YEARS[0]) // 2:  # years run out
+                title = f"The {name} {taken[genre]} ({rng.integers(*YEARS)})"
+        titles[title] = None
+    return list(titles)

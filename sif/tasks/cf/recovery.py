@@ -1,42 +1,42 @@
 """Recovery of a planted truth: what a job found on generated data, beside what made them.
 
-Of histories: the model reads as many time scales as were planted, each half-life is within a factor
-of `FACTOR` of the planted one, and so the scales meet as planted (two of them add up; a single one
-or a set has nothing to meet). Of a product: the model's operation is the planted one. In both cases
-its scores have to rank the items as the truth does: the rank correlation (Spearman) of its scores
-with the true chances over the items that a user does not have, averaged over users, is `LEAST` at
-least. Nothing here is seen by a search.
+Of histories: the model reads as many time scales as were planted, and each half-life is within a
+factor of `FACTOR` of the planted one. Of a product: the operation is the planted one. In both cases
+the interaction as a whole has to rank as the truth does: of the `BEST` items that the truth calls
+most likely for a user, among those that he does not have, `LEAST` are among the first `BEST` of the
+model, averaged over users. A correlation of all ranks would say little, since most items are
+unlikely and ordered by popularity alone. No search sees any of this.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import spearmanr
 
 from sif.core.genotype import Genotype
-from sif.data.interactions import Interactions
+from sif.data.interactions import Interactions, Split
 from sif.data.interactions.load import Truth
 from sif.data.interactions.planted_films import HistoryTruth, half_life_of
-from sif.evaluation.evaluate import RankingScorer
+from sif.evaluation.evaluate import MAIN_METRIC, RankingScorer, evaluate
 from sif.evaluation.histories import sequences_of
 from sif.spaces.linear.design import GIVEN, linear_design
 from sif.spaces.linear.design import NAME as ORDER
 
+Users = npt.NDArray[np.int64]
+
 FACTOR = 2.0
 """Ratio of a found and a planted half-life that still counts as the same."""
-LEAST = 0.3
-"""Mean rank correlation of scores with true chances from which a model ranks as the truth does."""
+BEST = 20
+"""Items that the truth calls most likely for a user, and as many of the model's."""
+LEAST = 0.5
+"""Share of them that have to be among the model's."""
 USERS = 300
 """Users at most over whom it is averaged."""
-
-Chances = Callable[[int], npt.NDArray[np.floating[Any]]]
-"""Number of a user to the true chances (n_items,) of all items."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,9 @@ class Recovery:
         judged: How that is judged, with what was seen, in words.
         found: What the model reads: half-lives in rows, or the name of an operation.
         planted: The same of the truth.
-        correlation: Mean rank correlation of the scores with the true chances.
+        agreement: Share of the most likely items that the model ranks among as many first ones.
+        best: The deciding metric of the truth itself on the test part, which nothing but luck can
+            surpass; None: not known.
     """
 
     recovered: bool
@@ -57,7 +59,8 @@ class Recovery:
     judged: str
     found: tuple[float, ...] | str
     planted: tuple[float, ...] | str
-    correlation: float
+    agreement: float
+    best: float | None = None
 
     def document(self) -> dict[str, Any]:
         """For metrics.json, which has no endless numbers."""
@@ -65,56 +68,77 @@ class Recovery:
         return {**asdict(self), "found": found}
 
 
-def recovery(
-    truth: Truth, design: Any, scorer: RankingScorer, known: Interactions, users: npt.NDArray[Any]
-) -> Recovery:  # fmt: skip
+@dataclass(frozen=True, eq=False)
+class TrueScores:
+    """The truth as a model, which scores items by their chances.
+
+    Attributes:
+        truth: Of the data, in their numbers.
+        known: Rows that users have.
+    """
+
+    truth: Truth
+    known: Interactions
+
+    def scores(self, users: Users) -> npt.NDArray[np.float32]:
+        """Chances of all items: users (b,) to (b, n_items) float32."""
+        if isinstance(self.truth, HistoryTruth):
+            sequences = sequences_of(self.known)
+            starts = sequences.starts
+            found = [
+                self.truth.chances(sequences.items[starts[user] : starts[user + 1]])
+                for user in users.tolist()
+            ]
+            return np.asarray(found, dtype=np.float32)
+        items = np.arange(self.known.sizes[1])
+        pairs = np.stack([np.repeat(users, len(items)), np.tile(items, len(users))], axis=1)
+        signal: npt.NDArray[np.float32] = self.truth["signal"](pairs)
+        return signal.reshape(len(users), len(items))
+
+
+def recovery(truth: Truth, design: Any, scorer: RankingScorer, split: Split) -> Recovery:
     """Compares a model with the truth of its data.
 
     Args:
         truth: Of the data, in their numbers.
         design: Of the model.
         scorer: The model.
-        known: Rows that it was fitted on, which users have.
-        users: (b,) numbers of users whose scores are compared.
+        split: Whose train part it was fitted on.
     """
-    if isinstance(truth, HistoryTruth):
-        sequences = sequences_of(known)
-
-        def chances(user: int) -> npt.NDArray[np.floating[Any]]:
-            begin, end = sequences.starts[user : user + 2]
-            return truth.chances(sequences.items[begin:end])
-
-        return _of_histories(truth, design, correlation(chances, scorer, known, users))
-
-    def signal(user: int) -> npt.NDArray[np.floating[Any]]:
-        items = np.arange(known.sizes[1])
-        return truth["signal"](np.stack([np.full_like(items, user), items], axis=1))
-
-    return _of_product(truth, design, correlation(signal, scorer, known, users))
+    users = np.unique(split.test.ids[:, 0])
+    oracle = TrueScores(truth, split.train)
+    shared = agreement(oracle, scorer, split.train, users)
+    if not isinstance(truth, HistoryTruth):
+        return _of_product(truth, design, shared)
+    metric = MAIN_METRIC["ranking"]
+    best = evaluate(oracle, split, "test", "ranking").metrics[metric]
+    return replace(_of_histories(truth, design, shared), best=best)
 
 
-def correlation(
-    chances: Chances, scorer: RankingScorer, known: Interactions, users: npt.NDArray[Any]
-) -> float:
-    """Mean rank correlation of scores and true chances, over the items that a user does not have.
+def agreement(
+    oracle: RankingScorer, scorer: RankingScorer, known: Interactions, users: Users
+) -> float:  # fmt: skip
+    """Share of the oracle's best items that are among a model's, of those that users do not have.
 
     Args:
-        chances: Of the truth.
+        oracle: Scores by the true chances.
         scorer: The model.
         known: Rows that users have.
-        users: (b,) of whom `USERS` at most are compared.
+        users: (b,), ascending, of whom `USERS` at most are compared.
     """
     few = np.asarray(users[:: max(1, -(-len(users) // USERS))], dtype=np.int64)
-    found = []
-    for user, scores in zip(few.tolist(), scorer.scores(few), strict=True):
-        is_open = np.isfinite(scores)
-        is_open[known.ids[known.ids[:, 0] == user, 1]] = False
-        value = float(spearmanr(scores[is_open], chances(user)[is_open]).statistic)
-        found.append(0.0 if math.isnan(value) else value)  # equal scores rank nothing
-    return float(np.mean(found)) if found else 0.0
+    mine = np.isin(known.ids[:, 0], few)
+    has = np.zeros((len(few), known.sizes[1]), dtype=np.bool_)
+    has[np.searchsorted(few, known.ids[mine, 0]), known.ids[mine, 1]] = True
+    best = [
+        np.argsort(-np.where(has, -np.inf, one.scores(few)), axis=1, kind="stable")[:, :BEST]
+        for one in (oracle, scorer)
+    ]
+    shared = [len(np.intersect1d(one, other)) for one, other in zip(*best, strict=True)]
+    return float(np.mean(shared)) / best[0].shape[1]
 
 
-def _of_histories(truth: HistoryTruth, design: Any, correlated: float) -> Recovery:
+def _of_histories(truth: HistoryTruth, design: Any, shared: float) -> Recovery:
     found, planted = half_lives_found(design), truth.half_lives
     same = len(found) == len(planted) and all(
         1 / FACTOR <= one / other <= FACTOR for one, other in zip(found, planted, strict=False)
@@ -126,11 +150,11 @@ def _of_histories(truth: HistoryTruth, design: Any, correlated: float) -> Recove
         )
     else:
         judged = f"no time scale ({_listed(found) or 'none'} found)"
-    judged += _ranks(correlated)
-    return Recovery(same and correlated >= LEAST, truth.told, judged, found, planted, correlated)
+    judged += _ranks(shared)
+    return Recovery(same and shared >= LEAST, truth.told, judged, found, planted, shared)
 
 
-def _of_product(truth: Mapping[str, Any], design: Any, correlated: float) -> Recovery:
+def _of_product(truth: Mapping[str, Any], design: Any, shared: float) -> Recovery:
     planted = truth["truth"]
     blocks = design.blocks if isinstance(design, Genotype) else {}
     found = design.operation("operation") if "operation" in blocks else "none"
@@ -139,9 +163,9 @@ def _of_product(truth: Mapping[str, Any], design: Any, correlated: float) -> Rec
         for name, field in zip(planted.transforms, ("user", "item"), strict=True)
     )
     told = f"a user's and an item's vector meet by {planted.operation}({arguments})"
-    judged = f"the operation (planted {planted.operation}, found {found})" + _ranks(correlated)
-    same = found == planted.operation and correlated >= LEAST
-    return Recovery(same, told, judged, found, planted.operation, correlated)
+    judged = f"the operation (planted {planted.operation}, found {found})" + _ranks(shared)
+    same = found == planted.operation and shared >= LEAST
+    return Recovery(same, told, judged, found, planted.operation, shared)
 
 
 def half_lives_found(design: Any) -> tuple[float, ...]:
@@ -155,10 +179,10 @@ def half_lives_found(design: Any) -> tuple[float, ...]:
     return tuple(sorted(half_life_of(decay.gamma) for decay in linear_design(design).decays))
 
 
-def _ranks(correlated: float) -> str:
+def _ranks(shared: float) -> str:
     return (
-        f", and scores that rank the items as the true chances do (rank correlation "
-        f"{correlated:.2f}, at least {LEAST:g})"
+        f"; of the {BEST} items that the truth calls most likely for a user, "
+        f"{100 * LEAST:.0f} % among the model's first {BEST} ({100 * shared:.0f} %)"
     )
 
 

@@ -63,7 +63,7 @@ from sif.utils.random import derive_seed
 from sif.utils.ranks import sharing
 
 NO_DOWNLOAD = (
-    "dataset planted: generated here with a known interaction function; for real data: "
+    "dataset planted: generated here with a known truth; for real data: "
     "dataset ml-100k (downloads), or a CSV, TSV, Parquet or .inter file; "
     "the paper's setting: dataset ml-100k with the preset cf/sif-paper"
 )
@@ -686,8 +686,7 @@ class InteractionStudy(Study):
         if not isinstance(problem, InteractionProblem | OrderProblem | ClosedProblem):
             return None
         scorer = problem.scorer(results.trained[SEARCHED].network)
-        known, users = self.test_part.train, np.unique(self.test_part.test.ids[:, 0])
-        return recovery(truth, design, scorer, known, users)
+        return recovery(truth, design, scorer, self.test_part)
 
     def closing(self, results: Results, folder: Path) -> list[str]:
         """What was found, what it is worth, and what it recommends."""

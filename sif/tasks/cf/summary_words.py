@@ -177,10 +177,11 @@ def recovery_words(found: Recovery | None) -> list[str]:
     """Whether a planted truth was recovered, and how that is judged; of other data nothing."""
     if found is None:
         return []
+    best = "" if found.best is None else f" Who knew that would reach {found.best:.4f}."
     answer = "yes" if found.recovered else "no"
     return [
-        f"Planted: {found.truth}.",
-        f"Planted truth recovered: {answer}. It would take {found.judged}.",
+        f"Planted: {found.truth}.{best}",
+        f"Planted truth recovered: {answer}. Asked for: {found.judged}.",
     ]
 
 

@@ -15,7 +15,8 @@ Command = Callable[..., Any]
 SETS = (
     "train.l2=[1]", "train.epochs=2", "train.dimension=4", "search.epochs=2", "search.dimension=4",
     "search.arch_every=1", "methods.nasp.arch_start=0", "checkpoint_seconds=0", "threads=1",
-    "data.planted.users=40", "data.planted.items=30", "baselines=[popularity,ease]",
+    "data.planted.kind=product", "data.planted.users=40", "data.planted.items=30",
+    "baselines=[popularity,ease]",
     "search.stages=[closed,encoding,operation]",
 )  # fmt: skip
 RESUMED = ("--resume", "run", "--quiet")
