@@ -15,11 +15,8 @@ from sif.evaluation.evaluate import Evaluation
 from sif.problems.base import SEARCHED
 from sif.recommender.recommender import Recommender
 from sif.spaces.closed.design import genotype_of
-from sif.spaces.closed.item_item import ItemItem
 from sif.spaces.closed.spectrum import Spectrum
 from sif.spaces.interaction.design import plain_product
-from sif.spaces.linear.design import given_genotype
-from sif.spaces.linear.sequences import Decay
 from sif.tasks.base import Entry
 from sif.tasks.cf import summary_words as words
 
@@ -37,15 +34,19 @@ def order(**names: str) -> Genotype:
         (order(), "The next item follows the last few (half-life 1.9 rows)."),
         (
             order(recent="0.5", middle="0.9", discount="0.1"),
-            "The next item follows the last one or two (half-life 1 row) and the longer taste "
-            "(half-life 6.6 rows); either is enough, since what they call for is added up. What is "
-            "popular anyway is held back a little.",
+            (
+                "The next item follows the last one or two (half-life 1 row) and the longer taste "
+                "(half-life 6.6 rows); either is enough, since what they call for is added up. What is "
+                "popular anyway is held back a little."
+            ),
         ),
         (
             order(long="set", target="next-0.3"),
-            "The next item follows the last few (half-life 1.9 rows) and the long taste (all rows "
-            "count alike); either is enough, since what they call for is added up. The items after "
-            "the next one taught it too.",
+            (
+                "The next item follows the last few (half-life 1.9 rows) and the long taste (all rows "
+                "count alike); either is enough, since what they call for is added up. The items after "
+                "the next one taught it too."
+            ),
         ),
         (
             order(**{"half-life": "230000"}),
@@ -53,8 +54,10 @@ def order(**names: str) -> Genotype:
         ),
         (
             order(target="any"),
-            "Each item that a user has speaks for others, by a weight for each pair. The order of "
-            "rows does not count.",
+            (
+                "Each item that a user has speaks for others, by a weight for each pair. The order of "
+                "rows does not count."
+            ),
         ),
         (genotype_of(Spectrum()), "What users have is condensed to a few tastes, and what suits"),
         (plain_product(("user", "item")), "A user and an item meet by multiply(user, item)."),
