@@ -20,6 +20,8 @@ from sif.spaces.interaction.design import plain_product
 from sif.tasks.base import Entry
 from sif.tasks.cf import summary_words as words
 
+EITHER = "either is enough, since what they call for is added up"
+
 
 def order(**names: str) -> Genotype:
     usual = {
@@ -36,16 +38,14 @@ def order(**names: str) -> Genotype:
             order(recent="0.5", middle="0.9", discount="0.1"),
             (
                 "The next item follows the last one or two (half-life 1 row) and the longer taste "
-                "(half-life 6.6 rows); either is enough, since what they call for is added up. What is "
-                "popular anyway is held back a little."
+                f"(half-life 6.6 rows); {EITHER}. What is popular anyway is held back a little."
             ),
         ),
         (
             order(long="set", target="next-0.3"),
             (
-                "The next item follows the last few (half-life 1.9 rows) and the long taste (all rows "
-                "count alike); either is enough, since what they call for is added up. The items after "
-                "the next one taught it too."
+                "The next item follows the last few (half-life 1.9 rows) and the long taste (all "
+                f"rows count alike); {EITHER}. The items after the next one taught it too."
             ),
         ),
         (
@@ -55,8 +55,8 @@ def order(**names: str) -> Genotype:
         (
             order(target="any"),
             (
-                "Each item that a user has speaks for others, by a weight for each pair. The order of "
-                "rows does not count."
+                "Each item that a user has speaks for others, by a weight for each pair. The order "
+                "of rows does not count."
             ),
         ),
         (genotype_of(Spectrum()), "What users have is condensed to a few tastes, and what suits"),
