@@ -21,6 +21,7 @@ import numpy.typing as npt
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, Split
 from sif.data.interactions.load import Truth
+from sif.data.interactions.parts import TEST
 from sif.data.interactions.planted_films import HistoryTruth, half_life_of
 from sif.evaluation.evaluate import MAIN_METRIC, RankingScorer, evaluate
 from sif.evaluation.histories import sequences_of
@@ -111,7 +112,8 @@ def recovery(truth: Truth, design: Any, scorer: RankingScorer, split: Split) -> 
     if not isinstance(truth, HistoryTruth):
         return _of_product(truth, design, shared)
     metric = MAIN_METRIC["ranking"]
-    best = evaluate(oracle, split, "test", "ranking").metrics[metric]
+    before = split.interactions.select(split.part != TEST)  # what a history at test holds
+    best = evaluate(TrueScores(truth, before), split, "test", "ranking").metrics[metric]
     return replace(_of_histories(truth, design, shared), best=best)
 
 
