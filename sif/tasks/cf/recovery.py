@@ -11,7 +11,6 @@ unlikely and ordered by popularity alone. No search sees any of this.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -22,6 +21,7 @@ from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, Split
 from sif.data.interactions.load import Truth
 from sif.data.interactions.parts import TEST
+from sif.data.interactions.planted import PlantedInfo
 from sif.data.interactions.planted_films import HistoryTruth, half_life_of
 from sif.evaluation.evaluate import MAIN_METRIC, RankingScorer, evaluate
 from sif.evaluation.histories import sequences_of
@@ -156,7 +156,7 @@ def _of_histories(truth: HistoryTruth, design: Any, shared: float) -> Recovery:
     return Recovery(same and shared >= LEAST, truth.told, judged, found, planted, shared)
 
 
-def _of_product(truth: Mapping[str, Any], design: Any, shared: float) -> Recovery:
+def _of_product(truth: PlantedInfo, design: Any, shared: float) -> Recovery:
     planted = truth["truth"]
     blocks = design.blocks if isinstance(design, Genotype) else {}
     found = design.operation("operation") if "operation" in blocks else "none"

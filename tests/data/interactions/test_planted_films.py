@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from sif.config.cf import PlantedConfig
 from sif.data.interactions.load import load_dataset
 from sif.data.interactions.planted_films import (
     FEW,
@@ -60,7 +64,7 @@ def test_chances_are_those_of_the_definition() -> None:
     np.testing.assert_allclose(fewer, expected[some], rtol=1e-6)
 
 
-def surprise(truth: HistoryTruth, histories: list[np.ndarray]) -> tuple[float, float]:
+def surprise(truth: HistoryTruth, histories: list[NDArray[np.int64]]) -> tuple[float, float]:
     """Mean chance of what was watched next among open films, and what it would be if they agreed.
 
     Films that are drawn by p have the chance sum(p^2) on average.
@@ -87,6 +91,11 @@ def test_the_next_film_is_drawn_by_the_chances_unless_the_order_is_another(kind:
     else:  # the chances are those before the films were mixed
         assert seen < 0.92 * expected
         assert truth.scales == ()
+
+
+def test_settings_name_every_kind() -> None:
+    names = get_args(PlantedConfig.model_fields["kind"].annotation)
+    assert set(names) == {"product", *KINDS}
 
 
 def test_one_user_in_ten_is_new() -> None:
