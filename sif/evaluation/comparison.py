@@ -20,6 +20,8 @@ from sif.evaluation.metrics import Interval, merit, paired_bootstrap, paired_rat
 Outcome = Literal["better", "undecided", "worse"]
 LEVEL = 0.05
 """P-value below which a comparison stands."""
+RESAMPLES = 10_000
+"""Of the bootstrap of a comparison."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,9 @@ def counted(number: int, unit: str) -> str:
     return f"{number} {unit}" if number != 1 else " ".join(["one", first.removesuffix("s"), *rest])
 
 
-def compare(ours: Evaluation, other: Evaluation, metric: str, *, seed: int) -> Comparison:
+def compare(
+    ours: Evaluation, other: Evaluation, metric: str, *, seed: int, resamples: int = RESAMPLES
+) -> Comparison:
     """Paired 95 % bootstrap over users of ours - other; 'undecided' if the interval contains 0.
 
     Args:
@@ -103,12 +107,13 @@ def compare(ours: Evaluation, other: Evaluation, metric: str, *, seed: int) -> C
         other: On the same users and interactions.
         metric: The metric to compare, with values by user; the difference is in its unit.
         seed: Of the bootstrap.
+        resamples: Of the bootstrap.
 
     Raises:
         DataError: The two were not evaluated on the same users and interactions.
     """
     with np.errstate(invalid="ignore", over="ignore"):  # metrics that are not finite
-        interval = _paired_interval(ours, other, metric, seed)
+        interval = _paired_interval(ours, other, metric, seed, resamples)
     ends = merit(metric, interval.low), merit(metric, interval.high)
     if math.isnan(interval.low) or math.isnan(interval.high):
         outcome: Outcome = "undecided"
@@ -206,14 +211,17 @@ def one_verdict(
     return Verdict(f"undecided: {why}: {ours_name} against {rest}", against, result, why)
 
 
-def _paired_interval(ours: Evaluation, other: Evaluation, metric: str, seed: int) -> Interval:
+def _paired_interval(
+    ours: Evaluation, other: Evaluation, metric: str, seed: int, resamples: int
+) -> Interval:
     if not np.array_equal(ours.users, other.users):
         raise DataError(
             f"{metric}: expected both models evaluated on the same users, "
             f"found {len(ours.users)} and {len(other.users)} users"
         )
     if metric in ours.per_user and metric in other.per_user:
-        return paired_bootstrap(ours.per_user[metric], other.per_user[metric], seed)
+        values = ours.per_user[metric], other.per_user[metric]
+        return paired_bootstrap(*values, seed, n=resamples)
     sums = "absolute_error" if metric == "mae" else "squared_error"
     if metric not in ("rmse", "rmse_std", "mae") or sums not in ours.per_user:
         raise DataError(f"{metric}: expected a metric with values per user, found none")
@@ -223,5 +231,7 @@ def _paired_interval(ours: Evaluation, other: Evaluation, metric: str, seed: int
     a, b = ours.per_user[sums], other.per_user[sums]
     # rmse_std is rmse over the train part's deviation, the same constant for both models.
     scale = ours.metrics["rmse_std"] / ours.metrics["rmse"] if metric == "rmse_std" else 1.0
-    raw = paired_ratio_bootstrap(a, b, count, seed=seed, root=metric != "mae")
+    raw = paired_ratio_bootstrap(
+        a, b, count, seed=seed, n=resamples, root=metric != "mae"
+    )
     return Interval(raw.mean * scale, raw.low * scale, raw.high * scale, raw.p)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sif import plots
 from sif.config.cnn import CNNConfig
 from sif.data.images.dataset import Images
@@ -24,6 +26,7 @@ from sif.spaces.cnn.supernet import SPECS, cells_of, skip_share
 from sif.tasks.base import Entrants, Results
 from sif.tasks.entrants import entrants
 from sif.tasks.figures import draw_curves
+from sif.tasks.misread import confusion
 from sif.tasks.study import Study
 from sif.utils.device import Runtime, enough_memory
 from sif.utils.registry import unknown
@@ -102,6 +105,22 @@ class ImageStudy(Study):
             for name, pair in results.designs.items()
         }
         return {**super().figure_data(results), "cells": cells, "space": self.config.space}
+
+    def report_data(self, results: Results) -> dict[str, Any]:
+        """The classes, and what ours mistakes for what."""
+        ours, images = self.entrants.ours, self.images
+        wrong = results.entries[ours].test.per_user["error"] > 0
+        network = results.trained[ours].network
+        classifier = self.problem.classifier(results.designs[ours], network)
+        counts = np.bincount(images.labels, minlength=len(images.classes))
+        return {
+            "data": {
+                "images": len(images.labels), "shape": list(images.shape),
+                "classes": list(images.classes), "counts": {"class": counts.tolist()},
+                "parts": self.split.description()["counts"],
+            },
+            "confusion": confusion(images, self.test_part, wrong, classifier.predict),
+        }  # fmt: skip
 
 
 def prepare(config: CNNConfig, runtime: Runtime) -> ImageStudy:

@@ -27,14 +27,16 @@ from sif.evaluation.evaluate import Evaluation
 from sif.problems.base import Problem, State, Trained
 from sif.problems.budget import StageEnd, TimeBudget
 from sif.problems.plan import FREE, paced_seconds
+from sif.report import PAGE, RECORD, write_page
 from sif.search.loop import SearchResult
 from sif.tasks.base import Entry, Found, JobContext, Results, RunResult, Tuned
 from sif.tasks.checkpoint import LoopCheckpointer
 from sif.tasks.figures import Draw, save_and_draw
 from sif.tasks.plan import MEASURING, Measurements, Plan, make_plan
+from sif.tasks.report_data import report_document
 from sif.tasks.study import Study
 from sif.tasks.summary import comparison_table, metrics_document, namesakes
-from sif.utils.checkpoint import write_json_atomic, write_text_atomic
+from sif.utils.checkpoint import finite_document, write_json_atomic, write_text_atomic
 from sif.utils.device import give_back_memory, peak_memory_mb
 from sif.utils.environment import environment
 from sif.utils.random import derive_seed
@@ -623,11 +625,12 @@ class JobRunner:
         if told := study.told_choice(results):
             console.result(told)
         figures = self._figures(results)
+        page = self._page(results)
         late = self.budget.verdict()
         if late is not None and not self.context.finish:
             console.line(late)
         console.line(f"{results.seconds:.1f} s; everything is in {folder}")
-        self._record_end(document, results, figures)
+        self._record_end(document, results, figures, page)
         if closing := self._closing(results):
             console.result("\n" + "\n".join(closing))
         return RunResult(folder, document, results.verdict)
@@ -650,8 +653,19 @@ class JobRunner:
             self.context.console.line(f"left out: last words: {first_line(error)}")
             return []
 
+    def _page(self, results: Results) -> Path | None:
+        """Path of the page; like the figures, it costs nothing else."""
+        folder = self.context.folder
+        try:
+            document = finite_document(report_document(self.study, results), {})
+            write_json_atomic(folder / RECORD, document)
+            return write_page(folder)
+        except Exception as error:  # of whatever models and data bring with them
+            self.context.console.line(f"left out: {PAGE}: {first_line(error)}")
+            return None
+
     def _record_end(
-        self, document: Mapping[str, Any], results: Results, figures: list[Path]
+        self, document: Mapping[str, Any], results: Results, figures: list[Path], page: Path | None
     ) -> None:
         tracker, folder = self.context.tracker, self.context.folder
         ours = results.entries[self.entrants.ours]
@@ -664,6 +678,8 @@ class JobRunner:
         tracker.set_tags(tags)
         for path in figures:
             tracker.log_artifact(path, "plots")
+        if page is not None:
+            tracker.log_artifact(page)
         for name in ("genotype.json", "metrics.json", "config.yaml"):
             if (folder / name).exists():  # given designs leave no genotype
                 tracker.log_artifact(folder / name)

@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sif import plots
 from sif.baselines.ngram import NGram, tuned
 from sif.config.rnn import RNNConfig
@@ -24,6 +26,8 @@ from sif.spaces.rnn.supernet import recurrent_cell
 from sif.tasks.base import Entrants, Results
 from sif.tasks.entrants import entrants
 from sif.tasks.figures import draw_curves
+from sif.tasks.readings import readings
+from sif.tasks.report_data import histogram
 from sif.tasks.study import Study
 from sif.utils.device import Runtime
 
@@ -111,6 +115,20 @@ class TextStudy(Study):
         }
         nodes = self.config.search.nodes
         return {**super().figure_data(results), "cells": cells, "nodes": nodes}
+
+    def report_data(self, results: Results) -> dict[str, Any]:
+        """The text, and what ours expects of some of it."""
+        ours, corpus = self.entrants.ours, self.corpus
+        counts = np.bincount(corpus.train, minlength=len(corpus.words))
+        network = results.trained[ours].network
+        return {
+            "data": {
+                "words": len(corpus.words),
+                "parts": {name: len(ids) for name, ids in corpus.parts.items()},
+                "counts": {"word": histogram(counts)},
+            },
+            "readings": readings(self.problem, network, corpus.test),
+        }
 
 
 def prepare(config: RNNConfig, runtime: Runtime) -> TextStudy:

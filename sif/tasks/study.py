@@ -399,6 +399,10 @@ class Study(ABC):
         """Everything that is drawn, as JSON."""
         return {"task": self.task, **curves(self.problem, results)}
 
+    def report_data(self, results: Results) -> dict[str, Any]:
+        """What the page shows beside the figures, as JSON, see docs/report.md."""
+        return {}
+
     def record_model(self, context: JobContext) -> None:  # noqa: B027 (most have none to serve)
         """Gives the saved model to the tracker."""
 

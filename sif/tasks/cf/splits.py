@@ -219,7 +219,8 @@ def _number(n: int, what: str) -> str:
     return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
-def _timeline(split: Split) -> dict[str, Any]:
+def timeline(split: Split) -> dict[str, Any]:
+    """Rows by part and time of data with timestamps, and where the parts begin."""
     times = _times(split.interactions)
     first = int(times.min()) // _DAY * _DAY
     span = (int(times.max()) - first) // _DAY + 1
@@ -260,9 +261,9 @@ def _times(part: Interactions) -> NDArray[np.int64]:
 
 
 _BY_TIME: dict[str, tuple[str, Callable[[Split], dict[str, Any]]]] = {
-    "temporal": ("timeline", _timeline),
-    "time-cut": ("timeline", _timeline),
-    "rolling": ("timeline", _timeline),
+    "temporal": ("timeline", timeline),
+    "time-cut": ("timeline", timeline),
+    "rolling": ("timeline", timeline),
     "last-item": ("gaps", _gaps),
 }
 """Figures of protocols by time."""

@@ -43,7 +43,7 @@ from sif.spaces.closed.design import OPEN
 from sif.spaces.closed.network import ClosedNetwork
 from sif.spaces.histories.models import HistoryDesign
 from sif.tasks.base import Entrants, Entry, Found, JobContext, Results, Tuned
-from sif.tasks.cf import figures
+from sif.tasks.cf import figures, report_data
 from sif.tasks.cf import summary_words as words
 from sif.tasks.cf.recovery import Recovery, recovery
 from sif.tasks.cf.refits import Problems, SecondFits
@@ -769,6 +769,42 @@ class InteractionStudy(Study):
     def figure_data(self, results: Results) -> dict[str, Any]:
         """Search, function, trainings, test and split."""
         return figures.figure_data(self.problem, results, self.split, self.test_part)
+
+    def report_data(self, results: Results) -> dict[str, Any]:
+        """The data, groups, and recommendations beside those of another model."""
+        entries, metric, tested = results.entries, self.problem.metric, self.test_part
+        models = self._shown_models(results)
+        other = models[-1].name if len(models) > 1 else None
+        users = report_data.chosen_users(
+            entries[SEARCHED], entries.get(other or ""), metric, tested
+        )
+        return {
+            "data": report_data.data_document(self.split, tested),
+            "groups": report_data.group_bars(entries, tested, results.verdict, metric),
+            "items": report_data.item_groups(models, tested),
+            "recommendations": report_data.recommendations(models, users, tested),
+            "recommenders": {one.name: one.expression for one in models},
+        }
+
+    def _shown_models(self, results: Results) -> list[report_data.Shown]:
+        """Ours and another one, whose recommendations are shown; none of more than two fields."""
+        if len(self.problem.fields) != 2:
+            return []
+
+        def trained(name: str) -> report_data.Shown:
+            design = results.designs[name]
+            problem: Any = self._tested.of(design)
+            scorer = problem.scorer(results.trained[name].network)
+            return report_data.Shown(name, self.expression(design), scorer)
+
+        ours, against = trained(SEARCHED), results.verdict.against
+        name = report_data.other_baseline(results.entries, against, self.problem.metric)
+        if name is not None:
+            params = results.entries[name].params
+            scorer = self._tested.functions.baseline(name, params)
+            return [ours, report_data.Shown(name, "", scorer)]
+        able = against in results.trained and against not in self.entrants.compared
+        return [ours, trained(against)] if able and against is not None else [ours]
 
     def record_model(self, context: JobContext) -> None:
         """The recommender, in a form that MLflow serves where it can."""

@@ -1,0 +1,69 @@
+"""The verdict in a sentence, with the numbers that it rests on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sif.report.files import RunFiles
+from sif.report.numbers import decimals, is_number, seconds, signed
+from sif.report.section import Section
+
+OUTCOMES = {
+    "better": "Better than the baseline",
+    "worse": "Worse than the baseline",
+    "undecided": "No difference that stands",
+}
+
+
+def section(run: RunFiles) -> Section:
+    """The section; of a run that has not finished what its log says last."""
+    if not run.finished:
+        last = [line for line in run.log if line.strip()][-6:]
+        return Section("verdict", "Verdict", "unfinished.html", {"last": last})
+    values = {
+        "headline": _headline(run),
+        "tone": (run.metrics.get("comparison") or {}).get("outcome") or "none",
+        "verdict": run.metrics.get("verdict", ""),
+        "searching": (run.metrics.get("searching") or {}).get("text"),
+        "served": _served(run),
+        "figures": _figures(run),
+        "left_out": run.metrics.get("left_out") or {},
+    }
+    return Section("verdict", "Verdict", "verdict.html", values)
+
+
+def _headline(run: RunFiles) -> str:
+    comparison = run.metrics.get("comparison") or {}
+    told = OUTCOMES.get(str(comparison.get("outcome")), "No verdict")
+    against = comparison.get("against")
+    return told.replace("the baseline", str(against)) if against else told
+
+
+def _served(run: RunFiles) -> str:
+    served = run.metrics.get("served") or {}
+    if not served:
+        return ""
+    return f"{served.get('expression', '')}: {served.get('rule', '')}"
+
+
+def _figures(run: RunFiles) -> list[dict[str, Any]]:
+    """A few large numbers: the metric, the difference, the time."""
+    metrics, metric = run.metrics, str(run.metrics.get("metric", ""))
+    test = metrics.get("test") or {}
+    found = [{"value": decimals(test.get(metric)), "label": f"test {metric}"}]
+    comparison = metrics.get("comparison") or {}
+    if is_number(comparison.get("difference")):
+        ends = [comparison.get("low"), comparison.get("high")]
+        interval = " to ".join(map(signed, ends)) if all(map(is_number, ends)) else "no interval"
+        found.append(
+            {
+                "value": signed(comparison["difference"]),
+                "label": f"minus {comparison.get('against')}", "note": f"95 %: {interval}",
+            }
+        )  # fmt: skip
+    budget = run.config.get("budget")
+    note = f"of a budget of {seconds(budget)}" if is_number(budget) else "without a budget"
+    found.append(
+        {"value": seconds(metrics.get("total_seconds")), "label": "the whole job", "note": note}
+    )
+    return found
