@@ -165,6 +165,20 @@ def plot(values: argparse.Namespace) -> None:
         print(path)
 
 
+def report(values: argparse.Namespace) -> None:
+    """A run's page again, or one page that compares runs."""
+    from sif import report as pages
+
+    folders = [run_folder(run) for run in values.runs]
+    if values.output is None and len(folders) == 1:
+        print(pages.write_page(folders[0]))
+        return
+    path = values.output or Path(COMPARISON)
+    if path.is_dir():
+        raise ConfigError(f"output: expected a file to write, found the folder {path}")
+    print(pages.compare_page(folders, path))
+
+
 def datasets(_: argparse.Namespace) -> None:
     """The known data sets."""
     from sif.data.recipe import list_datasets
@@ -222,6 +236,8 @@ def panel(values: argparse.Namespace) -> None:
     command.run(values)
 
 
+COMPARISON = "comparison.html"
+"""File of a page that compares runs, in the working directory."""
 _RUN = (argument("run", type=Path, metavar="RUN", help="run folder"),)
 
 OTHERS: dict[str, Verb] = {
@@ -284,6 +300,11 @@ OTHERS: dict[str, Verb] = {
     )),
     "evaluate": Verb("evaluate a run's model on the test part again", evaluate, _RUN),
     "plot": Verb("draw a run's figures again", plot, _RUN),
+    "report": Verb("make a run's page again, or one that compares runs", report, (
+        argument("runs", type=Path, nargs="+", metavar="RUN", help="run folders"),
+        argument("--output", type=Path, metavar="FILE",
+                 help=f"page that compares runs (default: {COMPARISON})"),
+    )),
     "methods": _listing(METHODS, "methods", "make"),
     "spaces": _listing(SPACES, "spaces", "make"),
     "losses": _listing(LOSSES, "losses", "function"),

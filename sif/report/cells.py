@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sif.report import diagrams
@@ -22,30 +22,39 @@ def section(run: RunFiles) -> Section | None:
     if not cells:
         return None
     order = sorted(cells, key=lambda name: name != run.ours)
+    kinds = _kinds(cells[name] for name in order)
     drawn = [
-        {"name": name, "ours": name == run.ours, "parts": _parts(run.task, cells[name])}
+        {"name": name, "ours": name == run.ours, "parts": _parts(cells[name], kinds)}
         for name in order[:SHOWN]
     ]
     values = {"cells": drawn, "code": run.metrics.get("cells"), "more": len(cells) - len(drawn)}
     return Section("found", "What was found", "cells.html", values)
 
 
-def _parts(task: str, one: Mapping[str, Any]) -> list[dict[str, Any]]:
-    if task == "rnn":
-        nodes = [[(str(name), int(source))] for name, source in one["nodes"]]
-        return [
-            {"name": "recurrent", "svg": diagrams.cell(nodes, one["output"], TEXT_INPUTS, "mean")}
-        ]
+def _parts(one: Mapping[str, Any], kinds: Sequence[str]) -> list[dict[str, Any]]:
+    """A cell of text, or both of images."""
+    if "output" in one:
+        drawn = diagrams.cell(_nodes(one), one["output"], TEXT_INPUTS, "mean", kinds)
+        return [{"name": "recurrent", "svg": drawn}]
     return [
         {
             "name": str(kind),
-            "svg": diagrams.cell(
-                [[(str(name), int(source)) for name, source in node] for node in part["nodes"]],
-                part["concat"], IMAGE_INPUTS, "concat",
-            ),
+            "svg": diagrams.cell(_nodes(part), part["concat"], IMAGE_INPUTS, "concat", kinds),
         }
         for kind, part in one.items()
-    ]  # fmt: skip
+    ]
+
+
+def _nodes(part: Mapping[str, Any]) -> list[list[tuple[str, int]]]:
+    """For each node its operations and what they read; a node of text has one."""
+    several = [[node] if "output" in part else node for node in part["nodes"]]
+    return [[(str(name), int(source)) for name, source in node] for node in several]
+
+
+def _kinds(cells: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Names of operations, each once."""
+    parts = [part for one in cells for part in ([one] if "output" in one else one.values())]
+    return list(dict.fromkeys(n for part in parts for node in _nodes(part) for n, _ in node))
 
 
 def errors(run: RunFiles) -> Section | None:

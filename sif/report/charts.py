@@ -15,6 +15,8 @@ COLORS = tuple(f"var(--c{k})" for k in range(1, 10))
 """Of series, the strongest first."""
 ACCENT, QUIET, INK = "var(--accent)", "var(--quiet)", "var(--ink)"
 HEIGHT = 220
+MARKED = 40
+"""Points of a line, in the mean, up to which each is marked."""
 DASH = "\N{EN DASH}"
 """Between the ends of a range; an axis shows where it begins."""
 
@@ -40,7 +42,8 @@ CONFIG: Spec = {
     "axisY": {"domain": False, "ticks": False, "titleAnchor": "end", "titleAngle": 0,
               "titleAlign": "left", "titleX": 0, "titleY": -12},
     "legend": {"labelColor": INK, "titleColor": QUIET, "labelFontSize": 12, "orient": "bottom",
-               "title": None, "symbolType": "stroke", "symbolStrokeWidth": 3, "columns": 4,
+               "title": None, "symbolType": "stroke", "symbolStrokeWidth": 3,
+               "columns": {"expr": "max(1, floor(width / 130))"},
                "labelLimit": 200, "offset": 10, "columnPadding": 18, "rowPadding": 4},
     "header": {"labelColor": INK, "titleColor": QUIET, "labelFontSize": 12, "title": None},
     "title": {"color": INK, "fontSize": 12, "fontWeight": 600, "anchor": "start"},
@@ -85,7 +88,7 @@ def tips(**fields: str) -> list[Spec]:
 
 def lines(
     rows: Rows, across: tuple[str, str], up: tuple[str, str], series: str = "series",
-    height: int = HEIGHT, points: bool = True,
+    height: int = HEIGHT,
 ) -> Spec:  # fmt: skip
     """Lines by series; a click in the legend brings one to the fore.
 
@@ -95,9 +98,9 @@ def lines(
         up: Those of the y axis.
         series: Field of the series.
         height: Pixels.
-        points: Whether every point is marked.
     """
     order = list(dict.fromkeys(row[series] for row in rows))
+    few = len(rows) <= MARKED * len(order)
     tooltip = [
         {"field": series, "title": "of"},
         {"field": across[0], "title": across[1], "format": ".4~g"},
@@ -112,7 +115,7 @@ def lines(
             "name": "fore", "select": {"type": "point", "fields": [series]}, "bind": "legend",
         }],
         mark={"type": "line", "strokeWidth": 2,
-              "point": {"size": 26, "filled": True} if points else False},
+              "point": {"size": 26, "filled": True} if few else False},
         encoding={
             "x": x(*across, scale={"zero": True}), "y": x(*up), "color": color, "tooltip": tooltip,
             "opacity": {"condition": {"param": "fore", "value": 1}, "value": 0.12},

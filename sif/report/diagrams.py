@@ -123,7 +123,9 @@ def _head(tip: float, y: float) -> str:
     return f'<path class="head" d="M{tip:g} {y:g}l-6 -3.5v7z"/>'
 
 
-def cell(nodes: Nodes, concat: Sequence[int], inputs: Sequence[str], output: str) -> Markup:
+def cell(
+    nodes: Nodes, concat: Sequence[int], inputs: Sequence[str], output: str, kinds: Sequence[str]
+) -> Markup:
     """A cell: a column per node, and an arrow per operation from what it reads.
 
     Args:
@@ -131,10 +133,10 @@ def cell(nodes: Nodes, concat: Sequence[int], inputs: Sequence[str], output: str
         concat: Numbers of the nodes that make the output.
         inputs: Names of what comes before the nodes, whose numbers go on from there.
         output: Operation on the nodes of the output.
+        kinds: Names of all operations of the page, whose places are their colors.
     """
     first, count = len(inputs), sum(map(len, nodes))
     names = [*inputs, *(str(k) for k in range(first, first + len(nodes))), "out"]
-    kinds = list(dict.fromkeys(name for node in nodes for name, _ in node))
     width = COLUMN * (len(names) - 1) + 70
     height = 44 + STEP * (count + 1)
     xs = [34 + COLUMN * k for k in range(len(names))]

@@ -30,7 +30,7 @@ FILTERS = {
 def section(run: RunFiles) -> Section | None:
     """The section; None where nothing was found yet, or cells were."""
     function = run.figures.get("function") or {}
-    if not run.genotype and not function:
+    if run.figures.get("cells") or not (run.genotype or function):
         return None
     figures: dict[str, Any] = {}
     if curves := function.get("curves"):
@@ -130,7 +130,7 @@ def _curves(x: Sequence[float], curves: Mapping[str, Sequence[float]]) -> charts
         for a, b in zip(x, values, strict=True)
     ]
     straight = [{"x": a, "y": a, "series": "unchanged"} for a in (x[0], x[-1])]
-    spec = charts.lines([*rows, *straight], ("x", "embedding"), ("y", "after it"), points=False)
+    spec = charts.lines([*rows, *straight], ("x", "embedding"), ("y", "after it"))
     spec["encoding"]["x"]["scale"]["zero"] = False
     spec["encoding"]["strokeDash"] = {
         "condition": {"test": "datum.series == 'unchanged'", "value": [4, 4]}, "value": [1, 0],
@@ -187,7 +187,7 @@ def _closed(genotype: Mapping[str, Any]) -> dict[str, charts.Spec]:
              "series": f"{FILTERS[name]} (n^\N{MINUS SIGN}{power:g})"}
             for name, power in powers.items() for k in range(POINTS + 1)
         ]  # fmt: skip
-        spec = charts.lines(rows, ("rows", "rows n"), ("weight", "weight"), points=False)
+        spec = charts.lines(rows, ("rows", "rows n"), ("weight", "weight"))
         spec["encoding"]["x"]["scale"] = {"type": "log"}
         found["weights"] = spec
     if "second" in given and "third" in given:
@@ -198,7 +198,7 @@ def _closed(genotype: Mapping[str, Any]) -> dict[str, charts.Spec]:
             for k in range(POINTS + 1)
         ]  # fmt: skip
         named = ("t", "eigenvalue of the items' similarity"), ("y", "what the filter makes of it")
-        found["response"] = charts.lines(rows, *named, points=False)
+        found["response"] = charts.lines(rows, *named)
     return {name: spec for name, spec in found.items() if _finite(spec)}
 
 

@@ -35,6 +35,7 @@ def section(run: RunFiles) -> Section | None:
         "ticks": scale.ticks,
         "width": WIDTH,
         "comparisons": len(compared),
+        "units": run.record.get("units") or "users",
         "ours": run.ours,
         "notes": [line for line in _notes(order)],
         "edges": {one["name"]: one["edge"] for one in order if one.get("edge")},

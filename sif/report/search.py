@@ -11,16 +11,19 @@ from sif.report.files import RunFiles
 from sif.report.numbers import is_number, plain, seconds
 from sif.report.section import Section
 
-NEXT = 4_000
+KEPT = 4_000
 """Candidates that are embedded, at most."""
 PARALLEL = 300
 """Lines of the parallel coordinates, at most: the best ones."""
 MOST_AXES = 12
 """Choices of a space up to which there are parallel coordinates."""
 ALPHA_BLOCKS = 40
+"""Choices whose alpha is embedded, at most."""
+ROW, BESIDE = 24, 8
+"""Pixels of a choice in the course of the selection; choices up to which it stands beside alpha."""
 FAR = 30.0
 """Times the least loss from which an axis of losses is logarithmic."""
-STRIP = 96.0
+STRIP = 72.0
 """Pixels of a strip of qualities."""
 
 
@@ -32,7 +35,7 @@ def section(run: RunFiles) -> Section | None:
         figures["validation"] = over_time
     if loss := _losses(run):
         figures["losses"] = loss
-    sets = [*map(_set, searches), *_trained_set(run)]
+    sets = [one for one in (*map(_set, searches), *_trained_set(run)) if len(one["rows"]) > 1]
     if sets:
         figures["tried"] = _scatter()
     ours = searches[0] if searches else None
@@ -51,6 +54,7 @@ def section(run: RunFiles) -> Section | None:
         "alphas": [] if ours is None or "alpha" not in figures else _alpha_names(ours),
         "has": dict.fromkeys(figures, True),
         "strip": STRIP,
+        "beside": ours is not None and len(ours.axes) <= BESIDE,
     }
     return Section("search", "How the search got there", "search.html", values, figures)
 
@@ -96,7 +100,7 @@ def _losses(run: RunFiles) -> charts.Spec | None:
     ]
     if not rows:
         return None
-    spec = charts.lines(rows, ("epoch", "epoch"), ("loss", "train loss"), points=False)
+    spec = charts.lines(rows, ("epoch", "epoch"), ("loss", "train loss"))
     values = [row["loss"] for row in rows]
     if min(values) > 0 and max(values) > FAR * min(values):
         spec["encoding"]["y"]["scale"] = {"type": "log"}
@@ -112,7 +116,7 @@ def _set(one: Tried) -> dict[str, Any]:
     label = "its candidates" if kind == "candidate" else "its selection at every epoch"
     return {
         "label": f"search of {one.name}: {label}", "measure": one.measure, "lower": one.lower,
-        "axes": [axis.name for axis in one.axes], "rows": one.rows[-NEXT:],
+        "axes": [axis.name for axis in one.axes], "rows": one.rows[-KEPT:],
         "sizes": [k for k in ("seconds", "steps", "cost") if k in one.rows[0]],
     }  # fmt: skip
 
@@ -190,6 +194,8 @@ def _trajectories(one: Tried) -> dict[str, charts.Spec]:
     history = one.record["history"]
     if any("candidate" in entry for entry in history):
         return {"best": _best_so_far(one)}
+    if len(history) < 2:
+        return {}
     figures = {"selection": _selections(one, history)}
     if any(entry.get("alpha") for entry in history):
         figures["alpha"] = _alphas(one, history)
@@ -209,20 +215,23 @@ def _best_so_far(one: Tried) -> charts.Spec:
 
 def _selections(one: Tried, history: Sequence[Mapping[str, Any]]) -> charts.Spec:
     """A row per choice, a stretch per operation as long as it was selected."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for axis in one.axes:
         begin, before = 0, None
         names = [axis.chosen(entry["selection"]) for entry in history]
+        if set(names) == {candidates.NO_EDGE}:
+            continue
         for epoch, name in enumerate([*names, None]):
-            if name != before and before is not None:
+            if name != before and before not in (None, candidates.NO_EDGE):
                 rows.append({"from": begin, "to": epoch, "choice": axis.name, "operation": before})
             if name != before:
                 begin, before = epoch, name
-    order = [axis.name for axis in one.axes]
+    order = list(dict.fromkeys(row["choice"] for row in rows))
     return charts.chart(
-        rows, max(60, 24 * len(order)), mark={"type": "bar", "height": {"band": 0.72}},
+        rows, max(60, ROW * len(order)), mark={"type": "bar", "height": {"band": 0.72}},
         encoding={
-            "x": charts.x("from", "epoch", scale={"zero": True, "nice": False}),
+            "x": charts.x("from", "epoch", scale={"domain": [0, len(history)], "nice": False},
+                          axis={"tickMinStep": 1}),
             "x2": {"field": "to"},
             "y": charts.named("choice", sort=order, title=None),
             "color": charts.named("operation", scale={"range": list(charts.COLORS)},
@@ -249,7 +258,7 @@ def _alphas(one: Tried, history: Sequence[Mapping[str, Any]]) -> charts.Spec:
                     for name, value in zip(axis.operations, edges[axis.edge], strict=False)
                 ]
     resting = one.record.get("resting") or 0
-    spec = charts.lines(rows, ("epoch", "epoch"), ("alpha", "alpha"), "operation", points=False)
+    spec = charts.lines(rows, ("epoch", "epoch"), ("alpha", "alpha"), "operation")
     spec["params"].append({"name": "choice", "value": one.axes[0].name})
     spec["transform"] = [{"filter": "datum.choice === choice"}]
     layer = {key: spec.pop(key) for key in ("mark", "encoding", "params")}
@@ -261,7 +270,7 @@ def _alphas(one: Tried, history: Sequence[Mapping[str, Any]]) -> charts.Spec:
         "encoding": {"x": {"field": "a", "type": "quantitative"}, "x2": {"field": "b"}},
     }
     lines_spec = {"transform": spec.pop("transform"), **layer}
-    return {**spec, "params": outer, "layer": [shade, lines_spec]}
+    return {**spec, "params": outer, "layer": [*([shade] if resting else []), lines_spec]}
 
 
 # Every choice

@@ -49,7 +49,7 @@ def report_document(study: Study, results: Results) -> dict[str, Any]:
         "version": VERSION,
         "metric": metric,
         "shown": study.problem.shown,
-        "unit": study.problem.unit.strip(),
+        "units": results.entries[study.entrants.ours].test.unit,
         "higher_is_better": higher_is_better(metric),
         "judged": study.problem.judged,
         "ours": study.entrants.ours,

@@ -94,7 +94,7 @@ function setUpTried() {
     state.set = Number(setBox.value); state.number = null;
     const set = sets[state.set];
     sizeBox.replaceChildren(...set.sizes.map((size) => element("option", SIZES[size] ?? size, { value: size })));
-    list.replaceChildren(...sorted(set).slice(0, 200).map((row) => element("option", `${digits(row.quality)}  ${row.name}${row.kind === "epoch" ? `, epoch ${row.n}` : ""}`, { value: row.n })));
+    list.replaceChildren(...sorted(set).slice(0, 200).map((row) => element("option", `${digits(row.quality)}  ${row.name}${row.kind === "epoch" && set.axes.length <= 6 ? `, epoch ${row.n}` : ""}`, { value: row.n })));
     showDetails(); redraw();
   };
   setBox.addEventListener("change", takeSet);
