@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 Board = Callable[..., pd.DataFrame]
 Answers = list[tuple[int, list[str], list[str]]]
 
-REQUIRED = {"numpy", "pandas", "pydantic", "pyyaml", "safetensors", "scipy", "torch"}
+REQUIRED = {"jinja2", "numpy", "pandas", "pydantic", "pyyaml", "safetensors", "scipy", "torch"}
 MODULES = {
     "adbc-driver-postgresql": "adbc_driver_postgresql", "cornac": "cornac", "duckdb": "duckdb",
     "implicit": "implicit", "lenskit": "lenskit", "matplotlib": "matplotlib",

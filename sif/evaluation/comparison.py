@@ -231,7 +231,5 @@ def _paired_interval(
     a, b = ours.per_user[sums], other.per_user[sums]
     # rmse_std is rmse over the train part's deviation, the same constant for both models.
     scale = ours.metrics["rmse_std"] / ours.metrics["rmse"] if metric == "rmse_std" else 1.0
-    raw = paired_ratio_bootstrap(
-        a, b, count, seed=seed, n=resamples, root=metric != "mae"
-    )
+    raw = paired_ratio_bootstrap(a, b, count, seed=seed, n=resamples, root=metric != "mae")
     return Interval(raw.mean * scale, raw.low * scale, raw.high * scale, raw.p)

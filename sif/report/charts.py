@@ -62,8 +62,9 @@ def chart(rows: Rows, height: int = HEIGHT, **content: Any) -> Spec:
         content: Mark, encoding, layers and the like.
     """
     return {
-        "width": "container", "height": height, "autosize": {"type": "fit-x", "contains": "padding"},
-        "config": CONFIG, "data": {"name": "rows", "values": plain(list(rows))}, **content,
+        "width": "container", "height": height,
+        "autosize": {"type": "fit-x", "contains": "padding"}, "config": CONFIG,
+        "data": {"name": "rows", "values": plain(list(rows))}, **content,
     }  # fmt: skip
 
 
@@ -106,7 +107,7 @@ def lines(
         {"field": across[0], "title": across[1], "format": ".4~g"},
         {"field": up[0], "title": up[1], "format": ".4~f"},
     ]
-    color = {"field": series, "type": "nominal", "sort": order, "scale": {"range": list(COLORS)}}
+    color = named(series, sort=order, scale={"range": list(COLORS)})
     if len(order) == 1:
         color["legend"] = None
     return chart(

@@ -1,4 +1,4 @@
-"""A page that compares runs: metrics, what was found, validation over time, settings that differ."""
+"""A page that compares runs: metrics, what was found, validation, settings that differ."""
 
 from __future__ import annotations
 
@@ -202,10 +202,11 @@ def functions(runs: Runs) -> Section:
 def differences(runs: Runs) -> Section:
     """Settings in which the runs differ."""
     given = {name: dotted_settings(run.config) for name, run in runs.items()}
-    keys = list(dict.fromkeys(key for one in given.values() for key in one))
+    first, *others = given.values()
+    keys = [key for key in first if all(key in one for one in others)]
     rows = []
     for key in keys:
-        values = [short(one[key]) if key in one else "" for one in given.values()]
+        values = [short(one[key]) for one in given.values()]
         if len(set(values)) > 1 and not key.startswith(PLACES):
             rows.append({"key": key, "cells": values})
     return Section(

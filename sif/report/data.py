@@ -82,7 +82,7 @@ def _timeline(timeline: Mapping[str, Any]) -> charts.Spec:
     unit = 1000 if dated else 1  # dates are milliseconds
 
     def at(place: float) -> float:
-        return unit * (start + place * days * DAY)
+        return float(unit * (start + place * days * DAY))
 
     rows = [
         {"at": at(k + 0.5), "from": at(k), "part": part, "rows": number,

@@ -67,8 +67,8 @@ def flow(lanes: Sequence[Sequence[Box]], tail: Sequence[Box], told: str) -> Mark
 
 def _svg(width: float, height: float, parts: Sequence[str], told: str, kind: str) -> Markup:
     # Every part has been escaped where it was made.
-    inside = Markup("").join(map(Markup, parts))  # noqa: S704
-    return Markup(  # noqa: S704
+    inside = Markup("").join(map(Markup, parts))
+    return Markup(
         '<svg class="diagram {}" role="img" aria-label="{}" viewBox="-1 -1 {} {}" '
         'style="width:{}px">{}</svg>'
     ).format(kind, told, width + 2, height + 2, width + 2, inside)

@@ -1,4 +1,4 @@
-"""The files of a run folder as a page reads them: what is missing or damaged is left out, and told."""
+"""The files of a run folder as a page reads them, without what is missing or damaged."""
 
 from __future__ import annotations
 

@@ -23,7 +23,9 @@ FAINT = 0.01
 AGES = 60
 POINTS = 60
 FILTERS = {
-    "user": "users, by their rows", "item": "items, by their rows", "shift": "items of the answer"
+    "user": "users, by their rows",
+    "item": "items, by their rows",
+    "shift": "items of the answer",
 }
 
 
@@ -150,7 +152,7 @@ def _surface(function: Mapping[str, Any]) -> charts.Spec:
     ]  # fmt: skip
     rows = [{key: float(f"{value:.4g}") for key, value in row.items()} for row in rows]
     most = max((abs(row["f"]) for row in rows if is_number(row["f"])), default=1.0) or 1.0
-    spec = charts.chart(
+    return charts.chart(
         rows, 300, mark={"type": "rect"},
         encoding={
             "x": charts.x("u0", "u, of the user", scale={"nice": False}), "x2": {"field": "u1"},
@@ -163,7 +165,6 @@ def _surface(function: Mapping[str, Any]) -> charts.Spec:
             "tooltip": [{"field": k, "format": ".3f"} for k in ("u", "v", "f")],
         },
     )  # fmt: skip
-    return spec
 
 
 def _decays(decays: Mapping[str, Sequence[float]]) -> charts.Spec:
@@ -184,7 +185,7 @@ def _closed(genotype: Mapping[str, Any]) -> dict[str, charts.Spec]:
     if powers:
         rows = [
             {"rows": 10 ** (3 * k / POINTS), "weight": 10 ** (-3 * power * k / POINTS),
-             "series": f"{FILTERS[name]} (n^\N{MINUS SIGN}{power:g})"}
+             "series": f"{FILTERS[name]} (n^{-power:+g})"}
             for name, power in powers.items() for k in range(POINTS + 1)
         ]  # fmt: skip
         spec = charts.lines(rows, ("rows", "rows n"), ("weight", "weight"))

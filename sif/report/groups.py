@@ -119,8 +119,8 @@ def _items(items: Mapping[str, Any]) -> charts.Spec:
             "x": charts.named("group", sort=groups, title="train rows of the item",
                               axis={"labelAngle": 0}),
             "xOffset": {"field": "model", "sort": models},
-            "y": {"field": "recall", "type": "quantitative", "axis": {"format": "%", "tickCount": 5},
-                  "title": "found"},
+            "y": {"field": "recall", "type": "quantitative", "title": "found",
+                  "axis": {"format": "%", "tickCount": 5}},
             "color": charts.named("model", sort=models, scale={"range": list(charts.COLORS)},
                                   legend={"symbolType": "square"}),
             "tooltip": [

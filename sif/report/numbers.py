@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 NONE = "\N{EN DASH}"
 """In place of what is not known."""
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """True for a finite number."""
     real = isinstance(value, int | float) and not isinstance(value, bool)
     return real and math.isfinite(value)

@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sif.errors import first_line
 from sif.report import (
     cells,
     costs,
@@ -23,7 +24,6 @@ from sif.report import (
 )
 from sif.report.files import PAGE, RunFiles
 from sif.report.section import Section
-from sif.errors import first_line
 from sif.utils.checkpoint import write_text_atomic
 from sif.utils.version import __version__
 

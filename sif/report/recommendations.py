@@ -18,6 +18,4 @@ def section(run: RunFiles) -> Section | None:
         "rated": any("rating" in item for user in users for one in user["lists"].values()
                      for item in one),
     }  # fmt: skip
-    return Section(
-        "recommendations", "Recommendations to look at", "recommendations.html", values
-    )
+    return Section("recommendations", "Recommendations to look at", "recommendations.html", values)

@@ -37,7 +37,7 @@ def section(run: RunFiles) -> Section | None:
         "comparisons": len(compared),
         "units": run.record.get("units") or "users",
         "ours": run.ours,
-        "notes": [line for line in _notes(order)],
+        "notes": _notes(order),
         "edges": {one["name"]: one["edge"] for one in order if one.get("edge")},
     }
     return Section("test", "Test", "results.html", values)

@@ -41,7 +41,8 @@ def section(run: RunFiles) -> Section | None:
     ours = searches[0] if searches else None
     if ours is not None:
         figures |= _trajectories(ours)
-        if 1 < len(ours.axes) <= MOST_AXES and len(ours.rows) > 1:
+        different = {tuple(row["choices"]) for row in ours.rows}
+        if 1 < len(ours.axes) <= MOST_AXES and len(different) > 1:
             figures["parallel"] = _parallel(ours)
     if not figures:
         return None
@@ -293,7 +294,7 @@ def _effects(one: Tried) -> list[dict[str, Any]]:
 def _parallel(one: Tried) -> charts.Spec:
     """A line per candidate through its choices to its quality; the best ones."""
     sign = 1 if one.lower else -1
-    kept = {}
+    kept: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in sorted(one.rows, key=lambda row: sign * row["quality"]):
         kept.setdefault(tuple(row["choices"]), row)
     best = list(kept.values())[:PARALLEL]
@@ -314,7 +315,8 @@ def _parallel(one: Tried) -> charts.Spec:
         })  # fmt: skip
     marks = [
         {"axis": axis.name, "y": k / max(len(axis.operations) - 1, 1), "text": name}
-        for axis in one.axes for k, name in enumerate(axis.operations)
+        for axis in one.axes
+        for k, name in enumerate(axis.operations)
     ]
     marks += [{"axis": one.measure, "y": y, "text": f"{v:.4g}"} for y, v in ((0, low), (1, high))]
     return _coordinates(rows, marks, [*(axis.name for axis in one.axes), one.measure])
@@ -347,7 +349,7 @@ def _coordinates(
     }  # fmt: skip
     places = {name: k for k, name in enumerate(order)}
     rows = [{**row, "order": places[row["axis"]]} for row in rows]
-    label = {
+    label: charts.Spec = {
         "data": {"values": marks},
         "mark": {"type": "text", "align": "left", "dx": 7, "fontSize": 11, "color": charts.INK,
                  "stroke": "var(--paper)", "strokeWidth": 3, "paintOrder": "stroke"},

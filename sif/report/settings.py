@@ -1,4 +1,4 @@
-"""Every setting of a run, those at their default apart; and what the next search may choose from."""
+"""Every setting of a run, those at their default apart."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def descriptions(task: str) -> dict[str, str]:
 
 
 def _described(model: type[BaseModel], prefix: str) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for name, field in model.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):

@@ -106,7 +106,7 @@ class ImageStudy(Study):
         }
         return {**super().figure_data(results), "cells": cells, "space": self.config.space}
 
-    def report_data(self, results: Results) -> dict[str, Any]:
+    def page_data(self, results: Results) -> dict[str, Any]:
         """The classes, and what ours mistakes for what."""
         ours, images = self.entrants.ours, self.images
         wrong = results.entries[ours].test.per_user["error"] > 0

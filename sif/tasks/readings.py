@@ -71,7 +71,8 @@ def _worst(columns: list[Any], names: tuple[str, ...]) -> list[dict[str, Any]]:
         guess = int(np.bincount(at_word).argmax())
         found.append(
             {
-                "word": names[word], "count": int(counts[word]), "nats": round(float(mean[word]), 2),
+                "word": names[word], "count": int(counts[word]),
+                "nats": round(float(mean[word]), 2),
                 "right": round(float((at_word == word).mean()), 3), "guess": names[guess],
             }
         )  # fmt: skip

@@ -61,7 +61,7 @@ def report_document(study: Study, results: Results) -> dict[str, Any]:
             "process": peak_memory_mb(study.problem.runtime),
             **{f"search {name}": one.peak_memory_mb for name, one in results.found.items()},
         },
-        **study.report_data(results),
+        **study.page_data(results),
     }
 
 
@@ -138,8 +138,8 @@ def few_units(found: Evaluation, metric: str) -> Evaluation:
     group = np.empty(n, dtype=np.int64)
     group[order] = np.arange(n) % POOLED
     means = metric in found.per_user
-    kept = {
-        name: np.bincount(group, values) * (POOLED / n if means else 1.0)
+    kept: dict[str, NDArray[np.float64]] = {
+        name: np.bincount(group, values).astype(np.float64) * (POOLED / n if means else 1.0)
         for name, values in found.per_user.items()
     }
     return replace(found, users=np.arange(POOLED), per_user=kept)

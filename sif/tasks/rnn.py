@@ -116,7 +116,7 @@ class TextStudy(Study):
         nodes = self.config.search.nodes
         return {**super().figure_data(results), "cells": cells, "nodes": nodes}
 
-    def report_data(self, results: Results) -> dict[str, Any]:
+    def page_data(self, results: Results) -> dict[str, Any]:
         """The text, and what ours expects of some of it."""
         ours, corpus = self.entrants.ours, self.corpus
         counts = np.bincount(corpus.train, minlength=len(corpus.words))

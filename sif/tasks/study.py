@@ -399,7 +399,7 @@ class Study(ABC):
         """Everything that is drawn, as JSON."""
         return {"task": self.task, **curves(self.problem, results)}
 
-    def report_data(self, results: Results) -> dict[str, Any]:
+    def page_data(self, results: Results) -> dict[str, Any]:
         """What the page shows beside the figures, as JSON, see docs/report.md."""
         return {}
 

@@ -64,7 +64,7 @@ def document(run: Path) -> dict[str, Any]:
 def test_a_job_leaves_what_a_run_folder_holds(finished: Path) -> None:
     assert {path.name for path in finished.iterdir()} == {
         "config.yaml", "genotype.json", "metrics.json", "metrics.jsonl", "checkpoint", "model",
-        "plots", "environment.json", "log.txt",
+        "plots", "environment.json", "log.txt", "report.html", "report.json",
     }  # fmt: skip
     searched = ("searched", "random-ws", "darts-1")
     assert {path.name for path in (finished / "plots").iterdir()} == {

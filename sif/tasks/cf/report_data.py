@@ -1,4 +1,4 @@
-"""What the page of a job on interactions shows: the data, groups, and recommendations to look at."""
+"""The page of a job on interactions: the data, groups, and recommendations to look at."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sif.baselines import BASELINES
 from sif.data.interactions import Interactions, Split
 from sif.data.interactions.parts import PART_NAMES
-from sif.evaluation.evaluate import RankingScorer, RatingScorer, Scorer, pair_matrix
+from sif.evaluation.evaluate import Scorer, pair_matrix
 from sif.evaluation.metrics import merit
 from sif.problems.base import SEARCHED
 from sif.retrieval.topk import best_columns
@@ -71,7 +71,7 @@ def data_document(split: Split, tested: Split) -> dict[str, Any]:
         "rows": len(rows),
         "sizes": dict(zip(rows.fields, rows.sizes, strict=True)),
         "density": len(rows) / pairs if pairs else None,
-        "parts": dict(zip(PART_NAMES, map(len, (split.train, split.valid, split.test)), strict=True)),
+        "parts": {name: len(split.rows(k)) for k, name in enumerate(PART_NAMES)},
         "tested_on": len(tested.train),
         "counts": {field: histogram(one) for field, one in counts.items()},
     }  # fmt: skip
@@ -127,13 +127,13 @@ def other_baseline(entries: Mapping[str, Entry], against: str | None, metric: st
 
 
 def item_groups(models: list[Shown], tested: Split) -> dict[str, Any] | None:
-    """How many of the test rows are found, by the popularity of their items; None: of ratings.
+    """How many of the test rows rankings find, by the popularity of their items; None: no models.
 
     Args:
         models: Ours and others.
         tested: Whose train part they were fitted on.
     """
-    if not models or not all(isinstance(one.scorer, RankingScorer) for one in models):
+    if not models:
         return None
     known, relevant = known_pairs(tested), pair_matrix(tested.test)
     popularity = np.bincount(tested.train.ids[:, 1], minlength=known.shape[1])
@@ -217,15 +217,18 @@ def chosen_users(ours: Entry, other: Entry | None, metric: str, tested: Split) -
 
 
 def recommendations(
-    models: list[Shown], users: Mapping[int, str], tested: Split
+    models: list[Shown], users: Mapping[int, str], tested: Split, ranks: bool
 ) -> list[dict[str, Any]]:
     """Lists of models for users, side by side.
 
     Args:
-        models: Ours first.
+        models: Ours first; none: nothing is shown.
         users: To the reason why each is shown.
         tested: Whose train part the models were fitted on.
+        ranks: Whether items are ranked; otherwise ratings of the test part are predicted.
     """
+    if not models:
+        return []
     rows, titles = tested.interactions, tested.interactions.titles
     names = rows.vocabularies[1].ids
     known, relevant = known_pairs(tested), pair_matrix(tested.test)
@@ -240,7 +243,7 @@ def recommendations(
         mine = np.array([user], dtype=np.int64)
         lists = {}
         for one in models:
-            if isinstance(one.scorer, RankingScorer):
+            if ranks:
                 top = top_items(one.scorer, mine, known, LISTED)[0]
                 lists[one.name] = [item(k) | {"hit": k in wanted} for k in top.tolist() if k >= 0]
             else:
@@ -248,7 +251,7 @@ def recommendations(
         history = _history(tested.train, user)
         documents.append({
             "user": str(rows.vocabularies[0].ids[user]), "why": reason,
-            "history": [item(k) for k in history[:HISTORY]], "known": int(len(history)),
+            "history": [item(k) for k in history[:HISTORY]], "known": len(history),
             "held_out": len(wanted), "lists": lists,
         })  # fmt: skip
     return documents
@@ -265,11 +268,11 @@ def _history(train: Interactions, user: int) -> list[int]:
     return list(dict.fromkeys(items))
 
 
-def _predicted(scorer: RatingScorer, user: int, tested: Split, item: Any) -> list[dict[str, Any]]:
+def _predicted(scorer: Any, user: int, tested: Split, item: Any) -> list[dict[str, Any]]:
     """Predictions of the ratings that the test part has of a user, the highest first."""
     test = tested.test
     rows = np.flatnonzero(test.ids[:, 0] == user)[:200]
-    assert test.rating is not None and tested.train.rating is not None  # noqa: S101, PT018
+    assert test.rating is not None and tested.train.rating is not None  # noqa: S101
     low, high = float(tested.train.rating.min()), float(tested.train.rating.max())
     predicted = np.clip(scorer.predict(test.ids[rows]), low, high)
     order = np.argsort(-predicted, kind="stable")[:LISTED]

@@ -770,10 +770,10 @@ class InteractionStudy(Study):
         """Search, function, trainings, test and split."""
         return figures.figure_data(self.problem, results, self.split, self.test_part)
 
-    def report_data(self, results: Results) -> dict[str, Any]:
+    def page_data(self, results: Results) -> dict[str, Any]:
         """The data, groups, and recommendations beside those of another model."""
         entries, metric, tested = results.entries, self.problem.metric, self.test_part
-        models = self._shown_models(results)
+        models, ranks = self._shown_models(results), self.config.objective == "ranking"
         other = models[-1].name if len(models) > 1 else None
         users = report_data.chosen_users(
             entries[SEARCHED], entries.get(other or ""), metric, tested
@@ -781,8 +781,8 @@ class InteractionStudy(Study):
         return {
             "data": report_data.data_document(self.split, tested),
             "groups": report_data.group_bars(entries, tested, results.verdict, metric),
-            "items": report_data.item_groups(models, tested),
-            "recommendations": report_data.recommendations(models, users, tested),
+            "items": report_data.item_groups(models, tested) if ranks else None,
+            "recommendations": report_data.recommendations(models, users, tested, ranks),
             "recommenders": {one.name: one.expression for one in models},
         }
 

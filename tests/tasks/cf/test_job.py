@@ -245,7 +245,7 @@ def test_a_job_leaves_every_file_and_nothing_else(finished: Path) -> None:
     names = {path.name for path in finished.iterdir()}
     assert names == {
         "config.yaml", "genotype.json", "metrics.json", "metrics.jsonl", "checkpoint", "model",
-        "plots", "environment.json", "log.txt",
+        "plots", "environment.json", "log.txt", "report.html", "report.json",
     }  # fmt: skip
     assert {p.name for p in finished.parent.iterdir()} == {"orders.csv", "run"}
     hidden = [p for p in finished.rglob("*") if p.name.startswith(".") or "partial" in p.name]
