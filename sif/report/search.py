@@ -117,7 +117,8 @@ def _set(one: Tried) -> dict[str, Any]:
     label = "its candidates" if kind == "candidate" else "its selection at every epoch"
     return {
         "label": f"search of {one.name}: {label}", "measure": one.measure, "lower": one.lower,
-        "axes": [axis.name for axis in one.axes], "rows": one.rows[-KEPT:],
+        "axes": [{"name": axis.name, "block": axis.block} for axis in one.axes],
+        "rows": one.rows[-KEPT:],
         "sizes": [k for k in ("seconds", "steps", "cost") if k in one.rows[0]],
     }  # fmt: skip
 
@@ -236,7 +237,7 @@ def _selections(one: Tried, history: Sequence[Mapping[str, Any]]) -> charts.Spec
             "x2": {"field": "to"},
             "y": charts.named("choice", sort=order, title=None),
             "color": charts.named("operation", scale={"range": list(charts.COLORS)},
-                                  legend={"symbolType": "square", "columns": 5}),
+                                  legend={"symbolType": "square"}),
             "tooltip": charts.tips(choice="choice", operation="operation", **{"from": "from epoch",
                                    "to": "to epoch"}),
         },

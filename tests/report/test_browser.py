@@ -56,14 +56,14 @@ Looked = tuple[Any, list[str]]
 
 def test_all_figures_are_drawn_and_nothing_is_asked_for(looked_at: Looked) -> None:
     page, wrong = looked_at
-    assert page.locator(".chart").count() == page.locator(".chart svg").count() == 10
-    assert page.locator("#chart-tried path[aria-roledescription=circle]").count() == 3
+    assert page.locator(".chart").count() == page.locator(".chart svg").count() == 13
+    assert page.locator("#chart-tried .mark-symbol path").count() == 3
     assert wrong == []
 
 
 def test_a_point_tells_its_name_and_its_details(looked_at: Looked) -> None:
     page, wrong = looked_at
-    point = page.locator("#chart-tried path[aria-roledescription=circle]").nth(1)
+    point = page.locator("#chart-tried .mark-symbol path").nth(1)
     point.hover()
     page.wait_for_selector("#vg-tooltip-element.visible")
     assert "history, id, multiply" in page.inner_text("#vg-tooltip-element")
@@ -82,7 +82,7 @@ def test_choices_become_a_setting(looked_at: Looked) -> None:
     page.uncheck('fieldset[data-block="encoding"] input[value="both"]')
     assert page.inner_text("#set-line") == "--set 'search.choices.encoding=[id, history]'"
     page.wait_for_function(
-        "() => document.querySelectorAll('#chart-tried path[opacity=\"0.1\"]').length === 1"
+        "() => document.querySelectorAll('#chart-tried .mark-symbol [opacity=\"0.1\"]').length === 1"
     )
     page.uncheck('fieldset[data-block="encoding"] input[value="history"]')
     last = page.locator('fieldset[data-block="encoding"] input[value="id"]')
