@@ -125,7 +125,7 @@ def records(seed: int, folder: Path, address: str, begin: Any) -> None:
 
 def logged(run: Path) -> Counter[str]:
     """Of each metric by its name in MLflow, the steps that a job has logged, over all stages."""
-    from sif.tracking.mlflow_store import metric_name
+    from sif.tracking import metric_name
 
     counts: Counter[str] = Counter()
     for text in (run / "metrics.jsonl").read_text().splitlines():

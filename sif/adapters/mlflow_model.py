@@ -125,6 +125,24 @@ def save_model(
     model.save(Path(path))
 
 
+def save_logged(folder: Path, made: Path, logged: Any) -> None:
+    """Writes the MLflow model of a logged model that the store has made.
+
+    Args:
+        folder: That a run left.
+        made: Receives the model; must be empty or absent.
+        logged: The store's record of it.
+
+    Raises:
+        CheckpointError: The folder holds no recommender that can be read.
+    """
+    model = Model(
+        artifact_path=logged.artifact_location, run_id=logged.source_run_id,
+        model_uuid=logged.model_id, model_id=logged.model_id,
+    )  # fmt: skip
+    save_model(folder, made, model)
+
+
 def log_model(
     recommender: Recommender | str | Path,
     name: str = "model",

@@ -189,8 +189,9 @@ class Bench:
         nesting = Nesting(self.plan.job.tracking, self.experiment, parent)
         needs = nesting.needs(self.plan.job, place.job)
         return Sitting(
-            place, self.plan.trials(), partial(_command, place, nesting), partial(_outcome, place),
-            lambda trial: needs,
+            place, self.plan.trials(),
+            partial(_command, place, nesting, Path(self.plan.job.dataset).stem),
+            partial(_outcome, place), lambda trial: needs,
         )  # fmt: skip
 
     @property
@@ -220,11 +221,12 @@ class Bench:
         return BenchResult(self.folder, table, curves, found, terminal(found), told)
 
 
-def _command(place: BenchFolder, nesting: Nesting, trial: Trial) -> list[str]:
+def _command(place: BenchFolder, nesting: Nesting, data: str, trial: Trial) -> list[str]:
     """Begins a trial's job, or goes on with it."""
     entrant = trial.entrant
     begin = ["--config", str(place.job), "--method", entrant.method, "--seed", str(trial.seed)]
-    return nesting.command(place.run(trial), begin, entrant.sets)
+    name = f"{data} · {entrant.name} · seed {trial.seed}"
+    return nesting.command(place.run(trial), begin, entrant.sets, name)
 
 
 def _outcome(place: BenchFolder, trial: Trial, state: State) -> str:

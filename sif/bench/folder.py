@@ -27,7 +27,7 @@ class Named(Protocol):
 
     @property
     def name(self) -> str:
-        """The name of its folder and of its MLflow run."""
+        """The name of its folder."""
         ...
 
 

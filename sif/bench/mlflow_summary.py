@@ -52,6 +52,9 @@ class Summary:
             self.tracker.log_artifact(self.folder / name)
         for path in sorted((self.folder / "plots").glob("*.png")):
             self.tracker.log_artifact(path, "plots")
+        with contextlib.suppress(OSError):  # a report that is not there describes nothing
+            lines = (self.folder / "report.md").read_text("utf-8").splitlines()
+            self.tracker.describe("\n".join(line for line in lines if not line.startswith("![")))
 
 
 def experiment_of(folder: Path, tracking: TrackingConfig) -> str:

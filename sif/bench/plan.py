@@ -118,7 +118,7 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """The name of its folder and of its MLflow run."""
+        """The name of its folder."""
         return f"{self.entrant.name}-{self.seed}"
 
 

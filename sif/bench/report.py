@@ -13,6 +13,7 @@ import pandas as pd
 from sif.bench.plan import Plan
 from sif.bench.statistics import Estimate, by_seed, estimate, ranks
 from sif.evaluation.metrics import higher_is_better
+from sif.tasks.console import markdown_table
 from sif.tasks.console import table as aligned
 
 _FILES = (
@@ -165,16 +166,6 @@ def _legend(found: Comparison) -> str:
         f"{found.complete} seeds that all finished; minus {found.against}: test, paired by seed, "
         "95 % t-interval over seeds, not corrected for the number of methods."
     )
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in markdown, all columns but the first to the right."""
-
-    def line(texts: Sequence[str]) -> str:
-        return f"| {' | '.join(text.replace('|', '/') for text in texts)} |"
-
-    rule = f"|---|{'---:|' * (len(header) - 1)}"
-    return "\n".join([line(header), rule, *map(line, rows)])
 
 
 def spread(found: Estimate, sign: str) -> str:

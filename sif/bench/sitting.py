@@ -45,13 +45,16 @@ class Nesting:
         own = self.tracking.enabled and urlsplit(uri).scheme in _OWN_STORES
         return (uri or "a store in the working directory") if own else ""
 
-    def command(self, run: Path, begin: Sequence[str], sets: Sequence[str] = ()) -> list[str]:
+    def command(
+        self, run: Path, begin: Sequence[str], sets: Sequence[str] = (), name: str | None = None
+    ) -> list[str]:
         """The command that begins a trial's job, or goes on with it where it was begun.
 
         Args:
             run: Run folder of the trial.
             begin: Options of a job that begins.
             sets: Settings of a job that begins, "key=value".
+            name: Of its run in MLflow; None: the job's own.
         """
         tracking = self.tracking
         store: list[str | Path] = [] if tracking.enabled else ["--no-tracking"]
@@ -59,10 +62,10 @@ class Nesting:
             store = ["--tracking-uri", tracking.uri]
         if (run / "config.yaml").is_file():
             return job_command(["--resume", run, "--quiet", *store])
-        nested = [] if self.parent is None else [f"tracking.parent={json.dumps(self.parent)}"]
+        place = {"experiment": self.experiment, "parent": self.parent, "run_name": name}
+        told = [f"tracking.{k}={json.dumps(v)}" for k, v in place.items() if v is not None]
         return job_command([
-            *begin, "--set", f"tracking.experiment={json.dumps(self.experiment)}", *nested, *sets,
-            "--output-dir", run, "--quiet", *store,
+            *begin, "--set", *told, *sets, "--output-dir", run, "--quiet", *store,
         ])  # fmt: skip
 
     def needs(self, config: CommonConfig, job: Path) -> Needs:

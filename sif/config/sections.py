@@ -149,10 +149,17 @@ class TrackingConfig(Section):
         False, description="stop before the job if the store cannot be used; false: go on without"
     )
     experiment: str = Field("sif", description="MLflow experiment")
+    run_name: str | None = Field(
+        None, description="name of the job's MLflow run; None: data, method and seed"
+    )
     parent: str | None = Field(None, description="MLflow run in which the job's is nested")
     register_as: Annotated[str, Field(pattern=r"^[\w.\- ]*\w$")] | None = Field(
         None, description="name in MLflow's registry that gets a version of the model; None: none"
     )
+    model_mb: NonNegative = Field(
+        200.0, description="largest model that MLflow gets a copy of, MiB; a larger one, unless it "
+        "is registered, is named there and stays in the run folder"
+    )  # fmt: skip
 
 
 class Constructed(ModelMetaclass):

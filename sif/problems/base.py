@@ -36,6 +36,8 @@ from sif.utils.random import generator
 
 SEARCHED = "searched"
 """Name of the design of the job's own search, in every job."""
+TRAINING = "training"
+"""Run of an entrant's training in trackers, in which those of several strengths are nested."""
 
 ADAM = 16
 """Bytes of a weight in training: itself, its gradient, two moments."""
@@ -357,9 +359,10 @@ class Problem(ABC, Generic[Design, Network]):
             )
 
         def work(checkpointer: Checkpointer) -> State:
-            child = session.tracker.child(f"train-{name}")
+            child = session.tracker.child(f"train-{name}", name, TRAINING)
             with self.enough_memory("train"):
                 trained = self.train(design, child, checkpointer, show)
+            child.describe(f"training from scratch: {self.describe(trained.result.valid)}")
             child.close()
             fresh.append(trained)
             session.console.line(self.summary(name, trained))

@@ -23,7 +23,7 @@ from sif.evaluation.cold_start import ColdStartRule
 from sif.evaluation.cold_start_choice import ColdStartChoice
 from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, evaluate, evaluate_on, pair_matrix
 from sif.evaluation.scorers import FixedHistories, HistoryScorer
-from sif.problems.base import Problem, Progress, Session, State, Trained, quiet
+from sif.problems.base import TRAINING, Problem, Progress, Session, State, Trained, quiet
 from sif.problems.closed_sample import (
     MOST_PAIRS,
     SCORES,
@@ -160,7 +160,8 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
                 entry = {"epoch": search.judged, "seconds": seconds(), measure: merit}
                 history.append(entry)
                 if search.is_new:  # an earlier sitting logged its own
-                    tracker.log(entry, search.judged)
+                    logged = {"seconds": entry["seconds"], f"valid.{measure}": merit}
+                    tracker.log(logged, search.judged)
             on_epoch(search.judged, {self.metric: merit})
             checkpointer.offer(lambda: {"told": dict(search.told), "seconds": seconds()})
 
@@ -193,8 +194,9 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
             session.console.progress(f"train {name}", count, max(count, JUDGMENTS), told)
 
         def work(checkpointer: Checkpointer) -> State:
-            child = session.tracker.child(f"train-{name}")
+            child = session.tracker.child(f"train-{name}", name, TRAINING)
             trained = self.train(design, child, checkpointer, show)
+            child.describe(f"families and constants in turn; {self.describe(trained.result.valid)}")
             child.close()
             fresh.append(trained)
             session.console.line(self.summary(name, trained))

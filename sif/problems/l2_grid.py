@@ -11,7 +11,7 @@ from sif.config import CFConfig, TrainConfig
 from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer
 from sif.errors import DivergedError
-from sif.problems.base import Problem, Session, State, Trained
+from sif.problems.base import TRAINING, Problem, Session, State, Trained
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.space_kind import SpaceKind
 
@@ -124,13 +124,18 @@ class GridTraining:
         beyond, prefers = self._beyond(name, work, best)
         best = max([best, *beyond], key=self._merit)
         whole = [*finished, *beyond]
-        seconds = sum(s["seconds"] for s in (*whole, *dropped))
+        seconds, tried = sum(s["seconds"] for s in (*whole, *dropped)), len(whole) + len(dropped)
         l2 = best["numbers"]["l2"]
         self.session.console.line(
             f"{name}: {self.problem.expression(genotype)}, {self.problem.describe(best['valid'])} "
             f"with L2 {l2:g} "
-            f"({seconds:.1f} s for {len(whole) + len(dropped)} strengths, {len(whole)} to the end)"
+            f"({seconds:.1f} s for {tried} strengths, {len(whole)} to the end)"
         )
+        if fresh:  # in this sitting
+            whole_grid = self.session.tracker.child(f"train-{name}", name, TRAINING)
+            whole_grid.log_params({"l2": l2})
+            whole_grid.describe(f"{tried} trainings; validation chose L2 {l2:g}")
+            whole_grid.close()
         trained = fresh.get(l2) or Trained.restored(self.problem.network(genotype), best)
         result = replace(trained.result, seconds=seconds)
         return replace(trained, result=result, numbers={"l2": l2, "prefers": prefers})
@@ -223,8 +228,10 @@ class GridTraining:
             best = f"best {self.problem.describe(metrics)}"
             self.session.console.progress(f"{name} L2 {l2:g}", epoch, total, best)
 
-        child = self.session.tracker.child(f"retrain-{name}-{place}")
+        path = name, TRAINING, f"l2 {l2:g}"
+        child = self.session.tracker.child(f"retrain-{name}-{place}", *path)
         child.log_params({"l2": l2, "function": name})
+        child.describe(f"one of several trainings, with L2 {l2:g}")
         loop = Continued(checkpointer, start)
         with self.problem.enough_memory("train"):
             trained = self.train_one(

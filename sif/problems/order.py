@@ -433,7 +433,8 @@ class _Judgments:
         metrics = self._problem.judged_by(self._design, weights, numbers["discount"])
         count, seconds = len(self.history) + 1, time.perf_counter() - self._begin
         self.history.append({"epoch": count, "seconds": seconds, **numbers, **metrics})
-        self._tracker.log({**numbers, **metrics}, count)
+        valid = {f"valid.{name}": value for name, value in metrics.items()}
+        self._tracker.log({**numbers, **valid}, count)
         metric = self._problem.metric
         self._on_epoch(count, max(self.history, key=lambda entry: entry[metric]))
         return metrics[metric]

@@ -124,12 +124,14 @@ class Refit(Generic[Again]):
             session.console.progress(f"refit {name}", epoch, len(steps), f"loss {loss:.4f}")
 
         def work(checkpointer: Checkpointer) -> State:
-            child = session.tracker.child(f"refit-{name}")
+            child = session.tracker.child(f"refit-{name}", name, "second fit")
+            child.log_params({key: v for key, v in first.numbers.items() if key == "l2"})
             with self.problem.enough_memory("train"):
                 network, seconds = self.problem.train_again(
                     design, first.numbers, steps, first.result.best_epoch, child, checkpointer,
                     show,
                 )  # fmt: skip
+            child.describe(f"fitted again on {self.rows:,} rows, {sum(steps):,} steps")
             child.close()
             fresh.append(network)
             session.console.line(

@@ -24,6 +24,7 @@ from sif.tasks.checkpoint import StageFolder, evaluations_of, search_history
 from sif.tasks.console import Console, Remarks
 from sif.tasks.figures import draw_again
 from sif.tasks.job import JobRunner
+from sif.tasks.records import introduction
 from sif.tasks.registry import task_named
 from sif.tasks.shared_stages import SharedStages
 from sif.tasks.study import Study, Task
@@ -189,11 +190,13 @@ def _context(
             stack.enter_context(locked(folder, AT_WORK))
             kept = _begun(config, folder, study)
             hashes = {"data_hash": study.data_hash, "split_hash": study.split_hash}
-            write_json_atomic(folder / "environment.json", environment(runtime) | hashes)
+            machine = environment(runtime)
+            write_json_atomic(folder / "environment.json", machine | hashes)
             console = Console(folder / "log.txt", quiet)
             stack.enter_context(contextlib.closing(console))
-            tracker = open_tracker(folder, config.tracking, folder.name, kept.tracker_state)
+            tracker = open_tracker(folder, config.tracking, study.run_name, kept.tracker_state)
             stack.enter_context(closed_with_status(tracker))
+            tracker.introduce(introduction(study, machine["git_commit"]))
             kept.track(tracker)
             # Saved at once, so that however early the job is killed it goes on in the same run.
             settings = {"settings": _settings(config), "stages": STAGES}

@@ -156,9 +156,10 @@ class Entry:
     edge: Sequence[str] = ()
 
     def flat(self) -> dict[str, float]:
-        """Test metrics under their names and validation metrics with a prefix, for trackers."""
+        """Metrics with the name of their part before them, and seconds, for trackers."""
+        test = {f"test.{name}": value for name, value in self.test.metrics.items()}
         valid = {f"valid.{name}": value for name, value in self.valid.items()}
-        return {**self.test.metrics, **valid, "seconds": self.seconds}
+        return {**test, **valid, "seconds": self.seconds}
 
     def state(self) -> State:
         """For a stage."""

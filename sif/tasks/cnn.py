@@ -78,6 +78,20 @@ class ImageStudy(Study):
         """The protocol of the split."""
         return self.split.description()
 
+    @property
+    def profile(self) -> dict[str, int]:
+        """Images, classes, and sizes."""
+        height, width, channels = self.images.shape
+        return {
+            "num_rows": len(self.images.labels), "classes": len(self.images.classes),
+            "height": height, "width": width, "channels": channels,
+        }  # fmt: skip
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """Channels of the first cell, and weight decay."""
+        train = self.config.train
+        return {**super().facts(name), "dimension": train.channels, "l2": train.weight_decay}
+
     def watched(self, design: Cells) -> dict[str, float]:
         """Share of skip connections in both cells."""
         return {f"skip_share.{kind}": share for kind, share in skip_share(design).items()}

@@ -119,3 +119,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     rule = "  ".join("-" * width for width in widths)
     return "\n".join([line(header), rule, *map(line, rows)])
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in markdown, all columns but the first to the right."""
+
+    def line(texts: Sequence[str]) -> str:
+        return f"| {' | '.join(text.replace('|', '/') for text in texts)} |"
+
+    rule = f"|---|{'---:|' * (len(header) - 1)}"
+    return "\n".join([line(header), rule, *map(line, rows)])

@@ -33,6 +33,7 @@ from sif.tasks.base import Entry, Found, JobContext, Results, RunResult, Tuned
 from sif.tasks.checkpoint import LoopCheckpointer
 from sif.tasks.figures import Draw, save_and_draw
 from sif.tasks.plan import MEASURING, Measurements, Plan, make_plan
+from sif.tasks.records import JobRecords, as_markdown
 from sif.tasks.report_data import report_document
 from sif.tasks.study import Study
 from sif.tasks.summary import comparison_table, metrics_document, namesakes
@@ -64,6 +65,7 @@ class JobRunner:
     def __init__(self, study: Study, context: JobContext, draw: Draw) -> None:
         self.study, self.context, self.draw = study, context, draw
         self.problem, self.entrants = study.problem, study.entrants
+        self.records = JobRecords(study, context)
         self._trained: dict[str, Trained[Any] | None] = {}
         self._diverged: dict[str, DivergedError] = {}
         self._left_out: dict[str, str] = {}
@@ -259,20 +261,9 @@ class JobRunner:
         return main.among(first, 2), searching.among(second, 2)
 
     def _announce(self) -> None:
-        study, context = self.study, self.context
-        for line in study.opening():
-            context.console.line(line)
-        context.tracker.log_params(study.config.model_dump(mode="json"))
-        context.tracker.set_tags(
-            {
-                "task": study.task,
-                "dataset": study.label,
-                "dataset_hash": study.data_hash,
-                "split_hash": study.split_hash,
-                "protocol": study.split_name,
-                "git_commit": str(environment(context.runtime)["git_commit"]),
-            }
-        )
+        for line in self.study.opening():
+            self.context.console.line(line)
+        self.records.announce(environment(self.context.runtime)["git_commit"])
 
     def _searched(self, name: str) -> Problem[Any, Any]:
         """The problem whose designs an entrant finds."""
@@ -335,7 +326,8 @@ class JobRunner:
             text = f"loss {loss:.4f} {study.leaders(entry['selection'], operations)}"
             console.progress(f"search {method}", epoch, max(epoch, epochs), text)
 
-        child = self.context.tracker.child(stage)
+        child = self.context.tracker.child(stage, name, "search")
+        child.log_params(study.searched_under())
         result: SearchResult = problem.search(child, checkpointer, show, method)
         found = Found(
             **vars(result),
@@ -350,6 +342,7 @@ class JobRunner:
         child.log(study.search_numbers(found), 0)
         text = study.expression(problem.design(found.genotype))
         child.set_tags({"genotype": text, "method": method})
+        child.describe(as_markdown(f"search by {method}: {text}"))
         child.close()
         return found.state()
 
@@ -483,7 +476,7 @@ class JobRunner:
                 evaluation = self.study.test(design, trained.network)
             params = self.study.params(trained, found)
             entry = Entry(name, valid, evaluation, seconds, params, trained.refit)
-            self._record(f"test-{name}", entry, self.study.expression(design))
+            self.records.network(entry, self.study.expression(design), trained, found)
             return entry.state()
 
         return Entry.restored(self.context.stages.run(f"test-{name}", test))
@@ -570,6 +563,7 @@ class JobRunner:
         stages, stage = self.context.stages, f"baseline-{name}"
 
         def fit(_: LoopCheckpointer) -> State:
+            self.records.begin(stage, name)
             if self._refits:
                 return vars(self.study.tune(name))
             return self._recorded(self.study.baseline(name))
@@ -597,15 +591,8 @@ class JobRunner:
 
     def _recorded(self, entry: Entry) -> State:
         """A baseline's state, once it is in the records."""
-        self._record(f"baseline-{entry.name}", entry, entry.name)
+        self.records.baseline(entry)
         return entry.state()
-
-    def _record(self, child_name: str, entry: Entry, what: str) -> None:
-        child = self.context.tracker.child(child_name)
-        child.log_params(entry.params)
-        child.set_tags({"genotype": what, "dataset": self.study.label})
-        child.log({**entry.flat(), **self.study.further_numbers(entry.test)}, 0)
-        child.close()
 
     def _finish(self, results: Results) -> RunResult:
         study, folder, console = self.study, self.context.folder, self.context.console
@@ -625,12 +612,12 @@ class JobRunner:
         if told := study.told_choice(results):
             console.result(told)
         figures = self._figures(results)
-        page = self._page(results)
+        self._write_page(results)
         late = self.budget.verdict()
         if late is not None and not self.context.finish:
             console.line(late)
         console.line(f"{results.seconds:.1f} s; everything is in {folder}")
-        self._record_end(document, results, figures, page)
+        self.records.end(document, results, figures)
         if closing := self._closing(results):
             console.result("\n" + "\n".join(closing))
         return RunResult(folder, document, results.verdict)
@@ -653,34 +640,12 @@ class JobRunner:
             self.context.console.line(f"left out: last words: {first_line(error)}")
             return []
 
-    def _page(self, results: Results) -> Path | None:
-        """Path of the page; like the figures, it costs nothing else."""
+    def _write_page(self, results: Results) -> None:
+        """The page; like the figures, it costs nothing else."""
         folder = self.context.folder
         try:
             document = finite_document(report_document(self.study, results), {})
             write_json_atomic(folder / RECORD, document)
-            return write_page(folder)
+            write_page(folder)
         except Exception as error:  # of whatever models and data bring with them
             self.context.console.line(f"left out: {PAGE}: {first_line(error)}")
-            return None
-
-    def _record_end(
-        self, document: Mapping[str, Any], results: Results, figures: list[Path], page: Path | None
-    ) -> None:
-        tracker, folder = self.context.tracker, self.context.folder
-        ours = results.entries[self.entrants.ours]
-        valid = {f"valid.{name}": value for name, value in ours.valid.items()}
-        further = self.study.further_numbers(ours.test)
-        tracker.log({**ours.test.metrics, **valid, **further}, 0)
-        tags = {"genotype": document["genotype"], "verdict": document["verdict"]}
-        if "served" in document:
-            tags["served"] = document["served"]["expression"]
-        tracker.set_tags(tags)
-        for path in figures:
-            tracker.log_artifact(path, "plots")
-        if page is not None:
-            tracker.log_artifact(page)
-        for name in ("genotype.json", "metrics.json", "config.yaml"):
-            if (folder / name).exists():  # given designs leave no genotype
-                tracker.log_artifact(folder / name)
-        self.study.record_model(self.context)

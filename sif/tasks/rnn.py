@@ -88,6 +88,22 @@ class TextStudy(Study):
             "ngram": {"order": model.order, "perplexity": model.perplexity(corpus.test)},
         }
 
+    @property
+    def space(self) -> str:
+        """There is one."""
+        return "recurrent cells"
+
+    @property
+    def profile(self) -> dict[str, int]:
+        """Words of the text and of its vocabulary."""
+        tokens = {part: len(ids) for part, ids in self.corpus.parts.items()}
+        return {"num_rows": sum(tokens.values()), "vocabulary": len(self.corpus.words), **tokens}
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """Width of the states, and weight decay."""
+        train = self.config.train
+        return {**super().facts(name), "dimension": train.hidden, "l2": train.weight_decay}
+
     def watched(self, design: RecurrentCell) -> dict[str, float]:
         """Share of nodes that pass on what they read."""
         names = [name for name, _ in design.nodes]

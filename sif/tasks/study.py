@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from sif.evaluation.choice import Choice
 from sif.evaluation.evaluate import Evaluation
 from sif.problems.base import Problem, Reporter, Session, Trained
 from sif.problems.plan import Costs
-from sif.tasks.base import Entrants, Entry, Found, InTurn, JobContext, Results, Tuned
+from sif.tasks.base import Entrants, Entry, Found, InTurn, Results, Tuned
 from sif.tasks.figures import Draw, curves
 from sif.tasks.plan import FIGURES, Measurements, Plan
 from sif.utils.device import Runtime
@@ -403,8 +404,52 @@ class Study(ABC):
         """What the page shows beside the figures, as JSON, see docs/report.md."""
         return {}
 
-    def record_model(self, context: JobContext) -> None:  # noqa: B027 (most have none to serve)
-        """Gives the saved model to the tracker."""
+    # Records in trackers
+
+    @property
+    def run_name(self) -> str:
+        """Name of the job's run, such as 'digits · nasp · seed 0'."""
+        ours = self.entrants.ours
+        method = self.entrants.methods.get(ours) or Path(self.config.cells or ours).stem
+        return f"{self.label} · {method} · seed {self.config.seed}"
+
+    @property
+    def profile(self) -> dict[str, int]:
+        """Sizes of the data."""
+        return {}
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """Parameters of an entrant that are known before its work: see `sif.tracking.COMMON`.
+
+        Args:
+            name: Of the entrant; where it is none, of a baseline.
+        """
+        if name in self.baselines:
+            return {"space": "none", "method": "baseline"}
+        return {"space": self.space, "method": self.entrants.methods.get(name, "given")}
+
+    @property
+    def space(self) -> str:
+        """Name of the space that is searched."""
+        return str(self.config.space)
+
+    def searched_under(self) -> dict[str, Any]:
+        """Parameters of the search that are not those of what it finds."""
+        return {}
+
+    def write_model(self, folder: Path, made: Path, logged: Any) -> None:
+        """Makes what trackers keep of the saved model.
+
+        Args:
+            folder: Of the saved model.
+            made: A new folder, which receives it.
+            logged: The store's record of the model.
+        """
+        shutil.copytree(folder, made, dirs_exist_ok=True)
+
+    def refuses_to_register(self) -> str:
+        """Why no server takes the model; empty: one does."""
+        return f"MLflow serves no model of {self.task}"
 
 
 @dataclass(frozen=True)

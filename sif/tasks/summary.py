@@ -15,32 +15,53 @@ from sif.utils.checkpoint import finite_document
 
 def comparison_table(study: Study, results: Results) -> str:
     """All models, best validation first; marked are whom the verdict is against, and the served."""
-    metric, against = study.problem.metric, results.verdict.against
+    return "\n".join([table(*comparison_rows(study, results)), *comparison_notes(study, results)])
+
+
+def comparison_rows(study: Study, results: Results) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the table of models."""
+    metric = study.problem.metric
     order = sorted(results.entries.values(), key=lambda e: -merit(metric, e.valid[metric]))
     cells = [study.row(entry) for entry in order]
-    ours = study.entrants.ours
-    served = "" if results.choice is None else results.named(results.choice.name, ours)
-    ended = {entry.name: entry.edge for entry in order if entry.edge}
-    controls = [entry.name for entry in order if entry.name in study.entrants.paced]
-    marks = ((" *", against), (" +", served), *((" ^", name) for name in ended))
-    marks += tuple((" °", name) for name in controls)
+    marks = _marks(study, results)
     names = [
         "".join([entry.name, *(mark for mark, name in marks if name == entry.name)])
         for entry in order
     ]
     rows = [[name, *row.values()] for name, row in zip(names, cells, strict=True)]
-    text = table(["model", *cells[0]], rows)
-    mark = "" if against is None else "\n* the baseline that validation ranks best"
-    mark += "\n+ the model that is served" if served else ""
-    if ended:
-        told = "; ".join(f"{', '.join(edge)} of {name}" for name, edge in ended.items())
-        mark += f"\n^ the best setting is at an end of what was tried: {told}"
-    mark += "\n° the control of the search, tested as first fitted" if controls else ""
-    alike = "".join(
-        f"\n{name}: {_alike(name, ours, results)}"
-        for name in namesakes(results.designs, results.entries, ours)
-    )
-    return f"{text}\n{study.legend}{mark}{alike}"
+    return ["model", *cells[0]], rows
+
+
+def _served(study: Study, results: Results) -> str:
+    """Name of the entrant that is chosen to be served; empty: ours is, without a choice."""
+    if results.choice is None:
+        return ""
+    return results.named(results.choice.name, study.entrants.ours)
+
+
+def _marks(study: Study, results: Results) -> list[tuple[str, str | None]]:
+    """Marks behind names, and the names."""
+    entries, controls = results.entries.values(), study.entrants.paced
+    marks = [(" *", results.verdict.against), (" +", _served(study, results))]
+    marks += [(" ^", entry.name) for entry in entries if entry.edge]
+    return marks + [(" °", entry.name) for entry in entries if entry.name in controls]
+
+
+def comparison_notes(study: Study, results: Results) -> list[str]:
+    """Lines below the table of models."""
+    metric, ours = study.problem.metric, study.entrants.ours
+    order = sorted(results.entries.values(), key=lambda e: -merit(metric, e.valid[metric]))
+    lines = [study.legend]
+    if results.verdict.against is not None:
+        lines.append("* the baseline that validation ranks best")
+    if _served(study, results):
+        lines.append("+ the model that is served")
+    if ended := [f"{', '.join(entry.edge)} of {entry.name}" for entry in order if entry.edge]:
+        lines.append(f"^ the best setting is at an end of what was tried: {'; '.join(ended)}")
+    if any(entry.name in study.entrants.paced for entry in order):
+        lines.append("° the control of the search, tested as first fitted")
+    alike = namesakes(results.designs, results.entries, ours)
+    return lines + [f"{name}: {_alike(name, ours, results)}" for name in alike]
 
 
 def _alike(name: str, ours: str, results: Results) -> str:

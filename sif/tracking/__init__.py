@@ -6,17 +6,31 @@ MLflow is imported when it is used, and a store that fails costs one warning, ne
 
 from __future__ import annotations
 
-from sif.tracking.base import NullTracker, Status, Tee, Tracker
+from sif.tracking.base import (
+    COMMON,
+    Introduction,
+    NullTracker,
+    Status,
+    Tee,
+    TrackedData,
+    TrackedModel,
+    Tracker,
+)
 from sif.tracking.jsonl import JsonlTracker
-from sif.tracking.mlflow_store import MlflowTracker, metric_name
+from sif.tracking.mlflow_entities import metric_name
+from sif.tracking.mlflow_store import MlflowTracker
 from sif.tracking.open import check_installed, open_tracker
 
 __all__ = [
+    "COMMON",
+    "Introduction",
     "JsonlTracker",
     "MlflowTracker",
     "NullTracker",
     "Status",
     "Tee",
+    "TrackedData",
+    "TrackedModel",
     "Tracker",
     "check_installed",
     "metric_name",

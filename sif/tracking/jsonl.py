@@ -71,7 +71,7 @@ class JsonlTracker(Tracker):
             raise TrackingError(f"{self._file.name}: cannot be written: {error.strerror}") from None
         self._sha.update(data)
 
-    def child(self, name: str) -> Tracker:
+    def child(self, name: str, *path: str) -> Tracker:
         """Writes to the same file under another stage."""
         other = copy.copy(self)
         other._stage = name

@@ -1,4 +1,4 @@
-"""MLflow: one run per job, a nested run per stage, written in batches through the client.
+"""MLflow: one run per job, nested runs of entrants and stages, sent in batches by the client.
 
 Without a URI it uses the store that a bare `mlflow ui` in the same working directory shows. Any
 failure of the store (server down, full, refused) is reported once on stderr; after it nothing more
@@ -15,7 +15,7 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +23,18 @@ from urllib.parse import urlsplit
 
 from sif.config.loading import dotted
 from sif.errors import TrackingError
-from sif.tracking.base import Status, Tracker, TrackerState
+from sif.tracking.base import COMMON, Introduction, Status, TrackedModel, Tracker, TrackerState
+from sif.tracking.mlflow_entities import (
+    COMMIT,
+    EXTERNAL,
+    KIND,
+    NOTE,
+    PARENT,
+    dataset_input,
+    metric_name,
+    note,
+    source_tags,
+)
 from sif.utils.addresses import revealed
 from sif.utils.locks import locked
 
@@ -40,11 +51,6 @@ _FIRST_REQUEST = {_RETRIES: "0", _TIMEOUT: "4"}
 _LATER_REQUESTS = {_RETRIES: "1", _TIMEOUT: "10"}
 NOT_INSTALLED = "tracking: mlflow is not installed; install it or use tracking.enabled=false"
 T = TypeVar("T")
-
-
-def metric_name(name: str) -> str:
-    """The name under which MLflow keeps a metric, e.g. 'ndcg_at_10' for 'ndcg@10'."""
-    return re.sub(r"[^\w\-. /]", "_", name.replace("@", "_at_"))
 
 
 class _Store:
@@ -68,6 +74,8 @@ class _Store:
             self.client: Any = self.attempt(lambda: mlflow.MlflowClient(tracking_uri=self.uri))
             self.experiment_id = self.attempt(lambda: _experiment_id(self.client, experiment))
         os.environ |= limits
+        self.tags: dict[str, str] = self.attempt(source_tags) or {}
+        self.introduction: Introduction | None = None
 
     def attempt(self, action: Callable[[], T]) -> T | None:
         """Result of the action, or None when the store has failed, now or before."""
@@ -142,8 +150,18 @@ def _reason(error: Exception) -> str:
     return (message or type(error).__name__).splitlines()[0][:200]
 
 
+def _now() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
 class MlflowTracker(Tracker):
-    """One MLflow run; `child` opens runs nested in it."""
+    """One MLflow run; `child` opens runs nested in it.
+
+    A run begins when it is asked for. It ends when it is closed; one that only holds others, or
+    that nobody closed, ended with its last record. One that ended and is asked for again goes on
+    with the next record, so the time of a run is that from its first work to its last.
+    """
 
     def __init__(
         self,
@@ -153,6 +171,7 @@ class MlflowTracker(Tracker):
         state: TrackerState | None = None,
         parent: str | None = None,
         store: _Store | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         """Opens a run, or reopens that of the job that is resumed.
 
@@ -163,143 +182,279 @@ class MlflowTracker(Tracker):
             state: From `state()` of the job that is resumed; None starts a run.
             parent: Id of the run in which a new one is nested.
             store: The parent's store; None opens one.
+            facts: Parameters of this run and of those that are nested in it.
 
         Raises:
             TrackingError: mlflow is not installed.
         """
         self._store = store = store or _Store(uri, experiment)
         self._children: dict[str, MlflowTracker] = {}
-        self._pending: list[Any] = []
+        self._metrics: list[Any] = []
+        self._queued: dict[str, list[Any]] = {"params": [], "tags": []}
         self._flushed = time.monotonic()
         self._last_step: dict[str, int] = {}
         self._closed = False
         self._params: set[str] = set()
+        self._facts = dict(facts or {})
+        self._ended = _now()  # last record
         self.run_id: str | None = (state or {}).get(_RUN_ID)
         self._resumed = self.run_id is not None
         if self._resumed:
             store.attempt(self._reopen)
         else:
-            tags = {"mlflow.parentRunId": parent} if parent else {}
-            run = store.attempt(
-                lambda: store.client.create_run(store.experiment_id, run_name=run_name, tags=tags)
-            )
-            self.run_id = run.info.run_id if run else None
+            self._begin(run_name, parent)
+
+    def _begin(self, run_name: str, parent: str | None) -> None:
+        store = self._store
+        tags = store.tags | ({PARENT: parent} if parent else {})
+        run = store.attempt(
+            lambda: store.client.create_run(store.experiment_id, run_name=run_name, tags=tags)
+        )
+        self.run_id = run.info.run_id if run else None
+        self.log_params(self._facts)
+        self._log_data()
 
     def _reopen(self) -> None:
         """Reads the entries that the run already has, so that repeated steps are not sent twice."""
         client = self._store.client
-        client.update_run(self.run_id, status="RUNNING")
-        data = client.get_run(self.run_id).data
-        self._params = set(data.params)
-        for key in data.metrics:
+        run = client.get_run(self.run_id)
+        self._params = set(run.data.params)
+        for key in run.data.metrics:
             self._last_step[key] = max(
                 point.step for point in client.get_metric_history(self.run_id, key)
             )
+        self._ended = run.info.end_time or self._ended
+        self._closed = run.info.status == "FINISHED"
+        if not self._closed:
+            client.update_run(self.run_id, status="RUNNING")
+
+    def _record(self) -> None:
+        """Notes that the run is at work."""
+        self._ended = _now()
+        if self._closed:
+            self._closed = False
+            self._call("update_run", status="RUNNING")
+
+    def introduce(self, introduction: Introduction) -> None:
+        """Gives this run and those that will be nested in it data and parameters."""
+        self._store.introduction = introduction
+        self._facts = dict(introduction.common)
+        if introduction.commit and COMMIT not in self._store.tags:
+            self._store.tags[COMMIT] = introduction.commit
+            self.set_tags({COMMIT: introduction.commit})
+        self.log_params(self._facts)
+        self._log_data()
+
+    def _log_data(self) -> None:
+        introduction = self._store.introduction
+        if introduction is not None and not self._resumed:
+            data = introduction.data
+            self._call_with(lambda: {"datasets": [dataset_input(data)]}, "log_inputs")
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Sends settings, nested ones under dotted names; a resumed run keeps those it has."""
+        """Queues settings, nested ones under dotted names; a resumed run keeps those it has."""
         from mlflow.entities import Param
 
         flat = {k: str(v) for k, v in dotted(params).items() if k not in self._params}
         self._params |= set(flat)
-        entities = [Param(key, value) for key, value in flat.items()]
-        for start in range(0, len(entities), _PARAMS):
-            chunk = entities[start : start + _PARAMS]
-            self._call("log_batch", params=chunk)
+        if flat:
+            self._record()
+            self._queued["params"] += [Param(key, value) for key, value in flat.items()]
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Queues metrics; they are sent every few seconds or 1000 values, and on close."""
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
+        self._record()
         for name, value in metrics.items():
             key = metric_name(name)
             if step > self._last_step.get(key, -1):
-                self._pending.append(Metric(key, float(value), now, step))
-        if len(self._pending) >= _BATCH or time.monotonic() - self._flushed > _SECONDS:
+                self._metrics.append(Metric(key, float(value), self._ended, step))
+        if len(self._metrics) >= _BATCH or time.monotonic() - self._flushed > _SECONDS:
             self.flush()
 
+    def log_curve(self, part: str, history: Sequence[Mapping[str, float]]) -> None:
+        """Queues a curve."""
+        for entry in history:
+            named = {f"{part}/{key}": value for key, value in entry.items() if key != "epoch"}
+            self.log(named, int(entry["epoch"]))
+
     def flush(self) -> None:
-        """Sends the queued metrics."""
-        pending, self._pending = self._pending, []
+        """Sends what is queued."""
+        metrics, self._metrics = self._metrics, []
+        queued, self._queued = self._queued, {"params": [], "tags": []}
         self._flushed = time.monotonic()
-        for start in range(0, len(pending), _BATCH):
-            chunk = pending[start : start + _BATCH]
-            self._call("log_batch", metrics=chunk)
+        params, tags = queued["params"], queued["tags"]
+        rounds = max(-(-len(metrics) // _BATCH), -(-len(params) // _PARAMS), bool(tags))
+        for number in range(rounds):
+            self._call(
+                "log_batch",
+                metrics=metrics[number * _BATCH : (number + 1) * _BATCH],
+                params=params[number * _PARAMS : (number + 1) * _PARAMS],
+                tags=tags if number == 0 else [],
+            )
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Sends tags."""
+        """Queues tags."""
         from mlflow.entities import RunTag
 
-        self._call("log_batch", tags=[RunTag(key, str(value)) for key, value in tags.items()])
+        self._record()
+        self._queued["tags"] += [RunTag(key, str(value)) for key, value in tags.items()]
+
+    def describe(self, text: str) -> None:
+        """Sends the description that MLflow shows above all else of a run."""
+        self.set_tags({NOTE: note(text)})
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Uploads a file, or a folder with all it holds."""
+        self._record()
         method = "log_artifacts" if Path(path).is_dir() else "log_artifact"
         self._call(method, str(path), folder)
 
-    def log_model(
-        self, write: Callable[[Path], None], folder: str, registered: str | None = None
-    ) -> None:
-        """Uploads what `write` makes, then registers it, if asked."""
+    def log_model(self, model: TrackedModel) -> None:
+        """Uploads a logged model of this run and of its entrant's, then registers it, if asked."""
+        self._record()
+        owner = self._entrant(model.entrant)
+        for tracker in (self, owner):
+            tracker.flush()
         if self.run_id is not None:
-            self._store.attempt(lambda: self._log_model(write, folder))
-        if self.run_id is not None and registered is not None:
-            self._store.attempt(lambda: self._register(folder, registered))
+            self._store.attempt(lambda: self._log_model(model, owner))
 
-    def _log_model(self, write: Callable[[Path], None], folder: str) -> None:
-        with tempfile.TemporaryDirectory() as temporary:
-            write(Path(temporary))
-            self._store.client.log_artifacts(self.run_id, temporary, folder)
+    def _entrant(self, name: str) -> MlflowTracker:
+        """The run of an entrant, where there are such."""
+        introduction = self._store.introduction
+        known = introduction is not None and name in introduction.entrants
+        return self._nested(name, name) if known else self
 
-    def _register(self, folder: str, name: str) -> None:
+    def _log_model(self, model: TrackedModel, owner: MlflowTracker) -> None:
+        from mlflow.entities import LoggedModelOutput
+
+        client = self._store.client
+        if self._resumed and _has_model(client.get_run(self.run_id)):
+            return
+        tags = dict(model.tags) | ({EXTERNAL: "true"} if model.apart else {})
+        params = {key: str(value) for key, value in (self._facts | dict(model.params)).items()}
+        logged = client.create_logged_model(
+            self._store.experiment_id, "model", self.run_id, tags, params, self._facts.get("task")
+        )
+        try:
+            if not model.apart:
+                with tempfile.TemporaryDirectory() as temporary:
+                    model.write(Path(temporary), logged)
+                    client.log_model_artifacts(logged.model_id, temporary)
+        except BaseException:
+            client.finalize_logged_model(logged.model_id, "FAILED")
+            raise
+        client.finalize_logged_model(logged.model_id, "READY")
+        for run_id in dict.fromkeys((self.run_id, owner.run_id)):
+            client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        owner._link(model.metrics, logged.model_id)
+        if model.registered is not None:
+            self._register(logged, model.registered)
+
+    def _link(self, metrics: Mapping[str, float], model_id: str) -> None:
+        """Records metrics of a model, which this run has as well."""
+        from mlflow.entities import Metric
+
+        introduction = self._store.introduction
+        data = None if introduction is None else introduction.data
+        about = {} if data is None else {"dataset_name": data.name, "dataset_digest": data.digest}
+        points = [
+            Metric(metric_name(name), float(value), _now(), 0, model_id=model_id, **about)
+            for name, value in metrics.items()
+        ]
+        self._store.client.log_batch(self.run_id, metrics=points)
+
+    def _register(self, logged: Any, name: str) -> None:
         client = self._store.client
         if not client.search_registered_models(f"name = '{name}'", max_results=1):
             client.create_registered_model(name)
-        place = client.get_run(self.run_id).info.artifact_uri
-        client.create_model_version(name, f"{place}/{folder}", self.run_id)
+        client.create_model_version(
+            name, logged.artifact_location, self.run_id, model_id=logged.model_id
+        )
 
-    def child(self, name: str) -> Tracker:
-        """The nested run of that name; a resumed job finds the one it had."""
-        if name not in self._children:
+    def child(self, name: str, *path: str) -> Tracker:
+        """The nested run of a path; a resumed job finds the one it had."""
+        run = self
+        for depth, one in enumerate(path or (name,)):
+            run = run._nested(one, f"{path[0]} · {one}" if depth else one)
+        return run
+
+    def _nested(self, key: str, name: str) -> MlflowTracker:
+        if key not in self._children:
             known = self._store.attempt(lambda: self._find_child(name)) if self._resumed else None
             state = {_RUN_ID: known} if known else None
-            self._children[name] = MlflowTracker("", name, None, state, self.run_id, self._store)
-        return self._children[name]
+            introduction = self._store.introduction
+            entrants = {} if introduction is None else introduction.entrants
+            facts = self._facts | ({"entrant": key, **entrants[key]} if key in entrants else {})
+            self._children[key] = MlflowTracker(
+                "", name, None, state, self.run_id, self._store, facts
+            )
+        return self._children[key]
 
     def _find_child(self, name: str) -> str | None:
         runs = self._store.client.search_runs(
             [self._store.experiment_id],
-            f"tags.`mlflow.parentRunId` = '{self.run_id}' and attributes.run_name = '{name}'",
+            f"tags.`{PARENT}` = '{self.run_id}' and attributes.run_name = '{name}'",
             max_results=1,
         )
         return runs[0].info.run_id if runs else None
 
     def state(self) -> TrackerState:
         """The run's id; what is queued is sent first, so that the run holds all steps so far."""
-        for tracker in (self, *self._children.values()):
+        for tracker in self._family():
             tracker.flush()
         return {_RUN_ID: self.run_id} if self.run_id else {}
 
+    def _family(self) -> Iterator[MlflowTracker]:
+        yield self
+        for tracker in self._children.values():
+            yield from tracker._family()
+
     def close(self, status: Status = "FINISHED") -> None:
         """Sends what is queued and ends the run and its children; an ended run stays as it is."""
+        self._end(status, _now())
+
+    def _end(self, status: Status, now: int) -> None:
         for tracker in self._children.values():
-            tracker.close(status)
-        if not self._closed:
-            self._closed = True
-            self.flush()
-            self._call("set_terminated", status)
+            # One that nobody closed was at work until now if the job broke off.
+            tracker._end(status, tracker._last() if status == "FINISHED" else now)
+        if self._closed:
+            return
+        if status == "FINISHED" and self._store.introduction is not None:
+            self.log_params({key: "none" for key in COMMON if key not in self._params})
+        self._closed, self._ended = True, now
+        self.flush()
+        self._call("set_terminated", status, now)
+
+    def _last(self) -> int:
+        """Time of the last record of this run and of those that are nested in it."""
+        return max(tracker._ended for tracker in self._family())
 
     def _call(self, method: str, *arguments: Any, **keywords: Any) -> None:
         """Calls a client method on this run, if there is one and the store still works."""
+        self._call_with(lambda: keywords, method, *arguments)
+
+    def _call_with(
+        self, keywords: Callable[[], Mapping[str, Any]], method: str, *arguments: Any
+    ) -> None:
+        """The same with arguments that are made only if there is a run."""
         if self.run_id is not None:
             self._store.attempt(
-                lambda: getattr(self._store.client, method)(self.run_id, *arguments, **keywords)
+                lambda: getattr(self._store.client, method)(self.run_id, *arguments, **keywords())
             )
 
 
+def _has_model(run: Any) -> bool:
+    return bool(run.outputs and run.outputs.model_outputs)
+
+
 def _experiment_id(client: Any, name: str) -> str:
+    """The experiment of that name, which is made if it is not there."""
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
-        return str(client.create_experiment(name))
+        return str(client.create_experiment(name, tags=KIND))
+    for key, value in KIND.items():
+        if key not in experiment.tags:  # somebody else's choice stays
+            client.set_experiment_tag(experiment.experiment_id, key, value)
     return str(experiment.experiment_id)

@@ -31,7 +31,7 @@ def open_tracker(
     Args:
         run_folder: Must exist.
         settings: Whether and where MLflow is used.
-        run_name: Name of the MLflow run.
+        run_name: Name of the MLflow run, unless the settings have one.
         state: From `Tracker.state()` in the checkpoint of the job that is resumed.
 
     Raises:
@@ -40,5 +40,6 @@ def open_tracker(
     local = JsonlTracker(run_folder / "metrics.jsonl", state)
     if not settings.enabled:
         return local
-    store = MlflowTracker(settings.experiment, run_name, settings.uri, state, settings.parent)
+    name = settings.run_name or run_name
+    store = MlflowTracker(settings.experiment, name, settings.uri, state, settings.parent)
     return Tee([local, store])

@@ -293,7 +293,8 @@ def _command(
     """Begins a job, or goes on with it."""
     begin = ["--config", str(place.job(trial.entry)), "--seed", str(trial.seed)]
     own = trial.entry.job.threads is not None or threads is None
-    return nesting.command(place.run(trial), begin, [] if own else [f"threads={threads}"])
+    name = f"{trial.entry.name} · {trial.entry.job.method} · seed {trial.seed}"
+    return nesting.command(place.run(trial), begin, [] if own else [f"threads={threads}"], name)
 
 
 def _outcome(place: PanelFolder, trial: PanelTrial, _: State) -> str:

@@ -32,7 +32,7 @@ class PanelTrial:
 
     @property
     def name(self) -> str:
-        """The name of its folder and of its MLflow run."""
+        """The name of its folder."""
         return f"{self.entry.name}-{self.seed}"
 
 

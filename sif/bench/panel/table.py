@@ -10,8 +10,9 @@ import pandas as pd
 
 from sif.bench.panel.ranks import Ranking
 from sif.bench.panel.results import Line
-from sif.bench.report import markdown_table, number, spread
+from sif.bench.report import number, spread
 from sif.bench.statistics import Estimate
+from sif.tasks.console import markdown_table
 from sif.tasks.console import table as aligned
 
 _WIDTH = 100

@@ -24,7 +24,7 @@ from sif.problems.configuration import load_job_config
 from sif.tasks.base import InTurn, JobContext, RunOne, RunResult
 from sif.tasks.cf.study import columns
 from sif.tasks.checkpoint import LoopCheckpointer
-from sif.tasks.console import table
+from sif.tasks.console import markdown_table, table
 from sif.tasks.job import LEAST
 from sif.utils.checkpoint import finite_document, write_json_atomic
 from sif.utils.ranks import sharing
@@ -147,8 +147,12 @@ class _Moments:
     def _record(self, document: Document, models: Mapping[str, Document]) -> None:
         tracker, folder = self.context.tracker, self.context.folder
         ours = models[SEARCHED]
+        test = {f"test.{name}": value for name, value in ours["mean"].items()}
+        valid = {f"valid.{name}": value for name, value in ours["valid"].items()}
         spread = {f"spread.{name}": value for name, value in ours["spread"].items()}
-        tracker.log({**ours["mean"], **spread}, 0)
+        tracker.log({**test, **valid, **spread, "total_seconds": document["total_seconds"]}, 0)
+        tracker.log_params({"entrant": SEARCHED, "dimension": self.config.train.dimension})
+        tracker.describe(self._description(document, models))
         tracker.set_tags(
             {
                 "task": "cf", "dataset": document["dataset"], "protocol": ROLLING,
@@ -157,6 +161,13 @@ class _Moments:
         )  # fmt: skip
         for name in ("metrics.json", "config.yaml"):
             tracker.log_artifact(folder / name)
+
+    def _description(self, document: Document, models: Mapping[str, Document]) -> str:
+        """The verdict and the table in markdown."""
+        metrics = columns(self.config)[:SHOWN]
+        moments = len(document["moments"])
+        rows = markdown_table(*models_rows(models, metrics, moments))
+        return f"**Verdict**: {document['verdict']}.\n\n{rows}\n\n{_legend(moments)}"
 
 
 def summarized(done: Sequence[Document], metric: str) -> dict[str, dict[str, Any]]:
@@ -245,6 +256,17 @@ def over_moments(done: Sequence[Document], metric: str) -> Verdict:
 
 def models_table(models: Mapping[str, Document], metrics: Sequence[str], moments: int) -> str:
     """All models with mean and spread over moments, best validation first."""
+    return f"{table(*models_rows(models, metrics, moments))}\n{_legend(moments)}"
+
+
+def _legend(moments: int) -> str:
+    return f"mean and standard deviation over {moments} moments; valid: the mean"
+
+
+def models_rows(
+    models: Mapping[str, Document], metrics: Sequence[str], moments: int
+) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the table."""
     rows = []
     for name, one in models.items():
         part = "" if one["moments"] == moments else f" ({one['moments']} of {moments})"
@@ -255,7 +277,4 @@ def models_table(models: Mapping[str, Document], metrics: Sequence[str], moments
         ]
         valid = next(iter(one["valid"].values()))
         rows.append([f"{name}{part}", f"{valid:.4f}", *cells])
-    return (
-        f"{table(['model', 'valid', *metrics], rows)}\n"
-        f"mean and standard deviation over {moments} moments; valid: the mean"
-    )
+    return ["model", "valid", *metrics], rows

@@ -42,7 +42,7 @@ from sif.recommender.model import ServedModel
 from sif.spaces.closed.design import OPEN
 from sif.spaces.closed.network import ClosedNetwork
 from sif.spaces.histories.models import HistoryDesign
-from sif.tasks.base import Entrants, Entry, Found, JobContext, Results, Tuned
+from sif.tasks.base import Entrants, Entry, Found, Results, Tuned
 from sif.tasks.cf import figures, report_data
 from sif.tasks.cf import summary_words as words
 from sif.tasks.cf.recovery import Recovery, recovery
@@ -627,7 +627,7 @@ class InteractionStudy(Study):
     def further_numbers(self, evaluation: Evaluation) -> dict[str, float]:
         """Groups of users."""
         return {
-            f"group.{group}.{name}": float(value)
+            f"test.groups/{group}.{name}": float(value)
             for group, numbers in group_documents(evaluation, self.test_part).items()
             for name, value in numbers.items()
         }
@@ -806,19 +806,47 @@ class InteractionStudy(Study):
         able = against in results.trained and against not in self.entrants.compared
         return [ours, trained(against)] if able and against is not None else [ours]
 
-    def record_model(self, context: JobContext) -> None:
+    # Records in trackers
+
+    @property
+    def run_name(self) -> str:
+        """Data, method, seed, and the moment of several."""
+        config, moment = self.config, self.config.data.moment
+        told = "" if moment is None else f" · moment {moment}"
+        return f"{self.label} · {config.method} · seed {config.seed}{told}"
+
+    @property
+    def profile(self) -> dict[str, int]:
+        """Rows, and values of each field."""
+        known = self.split.interactions
+        sizes = {f"{name}s": n for name, n in zip(known.fields, known.sizes, strict=True)}
+        return {"num_rows": len(known), **sizes}
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """Functions of pairs have dimensions; item-item models and readers are spaces of theirs."""
+        if name in self.baselines:
+            return super().facts(name)
+        if name in (ORDER, CLOSED):
+            return {**super().facts(name), "space": name}
+        if name in self.readers:
+            return {**super().facts(name), "space": "histories"}
+        return {**super().facts(name), "dimension": self.config.train.dimension}
+
+    def searched_under(self) -> dict[str, Any]:
+        """Strength and dimensions of the search."""
+        search = self.problem.config.search
+        return {"l2": search.l2, "dimension": search.dimension}
+
+    def write_model(self, folder: Path, made: Path, logged: Any) -> None:
         """The recommender, in a form that MLflow serves where it can."""
-        name, folder = self.config.tracking.register_as, context.folder / "model"
-        if len(self.problem.fields) == 2:
-            context.tracker.log_model(lambda made: _save_servable(folder, made), "model", name)
+        if len(self.problem.fields) != 2:
+            super().write_model(folder, made, logged)
             return
-        context.tracker.log_artifact(folder, "model")
-        if name is not None:
-            told = ", ".join(self.problem.fields)
-            context.console.line(f"left out: registering {name}: MLflow serves no model of {told}")
+        from sif.adapters.mlflow_model import save_logged
 
+        save_logged(folder, made, logged)
 
-def _save_servable(model: Path, made: Path) -> None:
-    from sif.adapters.mlflow_model import save_model
-
-    save_model(model, made)
+    def refuses_to_register(self) -> str:
+        """It has to be of user and item alone."""
+        fields = self.problem.fields
+        return "" if len(fields) == 2 else f"MLflow serves no model of {', '.join(fields)}"
