@@ -218,6 +218,7 @@ def description(
     study: Study, results: Results, document: Mapping[str, Any], folder: Path
 ) -> str:  # fmt: skip
     """A finished job in markdown: its verdict first, its table, and the command that repeats it."""
+    folder = folder.absolute()  # who reads this is somewhere else
     config = shlex.quote(str(folder / "config.yaml"))
     again = shlex.quote(f"{folder}-again")
     served = document.get("served")

@@ -16,6 +16,7 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}
 COMMIT = "mlflow.source.git.commit"
 PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
+VERSIONS = "mlflow.modelVersions"
 EXTERNAL = "mlflow.model.isExternal"
 _CONTEXT = "mlflow.data.context"
 _LONGEST_NOTE = 8000  # characters of a tag that every store takes

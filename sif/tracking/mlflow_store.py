@@ -7,6 +7,7 @@ is sent.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -30,6 +31,7 @@ from sif.tracking.mlflow_entities import (
     KIND,
     NOTE,
     PARENT,
+    VERSIONS,
     dataset_input,
     metric_name,
     note,
@@ -42,6 +44,7 @@ _RUN_ID = "mlflow_run_id"
 _BATCH = 1000  # metrics per request, MLflow's limit
 _PARAMS = 100  # parameters per request, MLflow's limit
 _REACHED = 1.5  # seconds in which a store must answer before the job
+_MADE = 120.0  # seconds in which another process makes the tables of a store, on a machine at work
 _SECONDS = 5.0  # longest time a metric waits for its batch
 # Environment variables of MLflow, unless the user has set them. Its own retries wait minutes for a
 # server that is down; the first request finds out within seconds, later ones may take longer.
@@ -70,12 +73,17 @@ class _Store:
         self.uri: str = revealed(uri or mlflow.get_tracking_uri())
         self.usable = True
         self.attempt(lambda: _check(self.uri))
-        with _first_use(self.uri):
-            self.client: Any = self.attempt(lambda: mlflow.MlflowClient(tracking_uri=self.uri))
-            self.experiment_id = self.attempt(lambda: _experiment_id(self.client, experiment))
+        self.client: Any = None
+        self.experiment_id: str | None = None
+        self.attempt(lambda: self._connect(mlflow, experiment))
         os.environ |= limits
         self.tags: dict[str, str] = self.attempt(source_tags) or {}
         self.introduction: Introduction | None = None
+
+    def _connect(self, mlflow: Any, experiment: str) -> None:
+        with _first_use(self.uri):
+            self.client = mlflow.MlflowClient(tracking_uri=self.uri)
+            self.experiment_id = _experiment_id(self.client, experiment)
 
     def attempt(self, action: Callable[[], T]) -> T | None:
         """Result of the action, or None when the store has failed, now or before."""
@@ -137,7 +145,7 @@ def _first_use(uri: str) -> AbstractContextManager[Any]:
     database = _database(uri)
     if database is None or not database.parent.is_dir():
         return nullcontext()
-    return locked(database.parent, "another process makes the MLflow store", wait=30.0)
+    return locked(database.parent, "another process makes the MLflow store", wait=_MADE)
 
 
 def _reason(error: Exception) -> str:
@@ -369,9 +377,12 @@ class MlflowTracker(Tracker):
         client = self._store.client
         if not client.search_registered_models(f"name = '{name}'", max_results=1):
             client.create_registered_model(name)
-        client.create_model_version(
+        # By its place: MLflow looks for models:/ in the store of the process, which may be another.
+        found = client.create_model_version(
             name, logged.artifact_location, self.run_id, model_id=logged.model_id
         )
+        versions = json.dumps([{"name": name, "version": str(found.version)}])
+        client.set_logged_model_tags(logged.model_id, {VERSIONS: versions})
 
     def child(self, name: str, *path: str) -> Tracker:
         """The nested run of a path; a resumed job finds the one it had."""

@@ -15,8 +15,26 @@ import pytest
 
 from sif.config.sections import TrackingConfig
 from sif.errors import TrackingError
-from sif.tracking import JsonlTracker, MlflowTracker, NullTracker, Tee, metric_name, mlflow_store
+from sif.tracking import (
+    COMMON,
+    Introduction,
+    JsonlTracker,
+    MlflowTracker,
+    NullTracker,
+    Tee,
+    TrackedData,
+    TrackedModel,
+    metric_name,
+    mlflow_store,
+)
 from sif.tracking.open import check_installed, open_tracker
+
+OF_A_JOB = Introduction(
+    TrackedData("shop", "c0ffee", "local", "/data/shop.csv", {"num_rows": 7, "users": 3}),
+    {"dataset": "shop", "protocol": "ranking-per-user", "seed": 0},
+    {"searched": {"space": "staged", "method": "nasp"}, "ease": {"method": "baseline"}},
+    commit="abc123",
+)
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -75,12 +93,25 @@ def test_a_tee_passes_everything_on_and_merges_states(tmp_path: Path) -> None:
 
 
 def test_trackers_without_a_store_make_no_model(tmp_path: Path) -> None:
-    def write(_: Path) -> None:
+    def write(_: Path, logged: Any) -> None:
         raise AssertionError("nothing takes it")
 
     tee = Tee([NullTracker(), JsonlTracker(tmp_path / "a")])
-    tee.log_model(write, "model", "shop")
+    tee.introduce(OF_A_JOB)
+    tee.describe("text")
+    tee.log_model(TrackedModel(write, "ease", registered="shop"))
+    tee.child("search").log_curve("search", [{"epoch": 1, "loss": 1.0}])
     tee.close()
+    assert lines(tmp_path / "a") == []
+
+
+def test_stages_of_one_run_are_told_apart_in_the_file(tmp_path: Path) -> None:
+    tracker = JsonlTracker(tmp_path / "metrics.jsonl")
+    for stage in ("search", "test-searched"):
+        tracker.child(stage, "searched").log({"m": 1.0}, 0)
+    assert [line["stage"] for line in lines(tmp_path / "metrics.jsonl")] == [
+        "search", "test-searched",
+    ]  # fmt: skip
 
 
 # MLflow
@@ -138,6 +169,7 @@ def test_a_job_is_a_run_with_a_nested_run_per_stage(
     assert parent.data.tags["genotype"] == "multiply(u, v)"
     for name in ("search", "baseline-ease"):
         assert runs[name].data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert runs[name].info.user_id == parent.info.user_id
     assert steps(client, search.run_id, "ndcg_at_10") == [(0, 0.0), (1, 0.1), (2, 0.2)]
     assert math.isnan(steps(client, search.run_id, "alpha/plus")[0][1])
     files = {a.path for a in client.list_artifacts(parent.info.run_id)}
@@ -194,34 +226,216 @@ def test_stages_that_ended_keep_their_status(client: Any, uri: str) -> None:
         assert client.get_run(one.run_id).info.status == status
 
 
-def test_a_model_is_kept_and_registered_if_asked(
+def runs_of(client: Any, experiment: str) -> dict[str, Any]:
+    """Whole runs of an experiment by name."""
+    found = client.get_experiment_by_name(experiment)
+    runs = client.search_runs([found.experiment_id])
+    assert len({run.info.run_name for run in runs}) == len(runs)
+    return {run.info.run_name: client.get_run(run.info.run_id) for run in runs}
+
+
+def test_an_experiment_is_one_of_model_training(client: Any, uri: str) -> None:
+    mlflow_kind = "mlflow.experimentKind"
+    for name, before, kind in (
+        ("new kind", None, "custom_model_development"),
+        ("no kind", {}, "custom_model_development"),
+        ("own kind", {mlflow_kind: "genai_development"}, "genai_development"),
+    ):
+        if before is not None:
+            client.create_experiment(name, tags=before)
+        MlflowTracker(name, "job", uri).close()
+        assert client.get_experiment_by_name(name).tags[mlflow_kind] == kind
+
+
+def test_every_run_of_a_job_says_whose_it_is(client: Any, uri: str) -> None:
+    tracker = MlflowTracker("introduced", "shop · nasp · seed 0", uri)
+    tracker.introduce(OF_A_JOB)
+    tracker.child("search", "searched", "search").log_params({"l2": 2.0})
+    tracker.child("retrain-searched-0", "searched", "training", "l2 1").log({"loss": 1.0}, 1)
+    tracker.child("baseline-ease", "ease").log_params({"l2": 500.0, "dimension": 64})
+    tracker.log_params({"entrant": "searched", "method": "nasp"})
+    tracker.close()
+    runs = runs_of(client, "introduced")
+    ids = {name: run.info.run_id for name, run in runs.items()}
+    parents = {
+        name: next((n for n, i in ids.items() if i == run.data.tags.get("mlflow.parentRunId")), "")
+        for name, run in runs.items()
+    }
+    assert parents == {
+        "shop · nasp · seed 0": "", "searched": "shop · nasp · seed 0",
+        "ease": "shop · nasp · seed 0", "searched · search": "searched",
+        "searched · training": "searched", "searched · l2 1": "searched · training",
+    }  # fmt: skip
+    for run in runs.values():
+        assert set(COMMON) <= set(run.data.params)
+        assert run.data.params["dataset"] == "shop" and run.data.params["seed"] == "0"
+        (given,) = run.inputs.dataset_inputs
+        assert (given.dataset.name, given.dataset.digest) == ("shop", "c0ffee")
+        assert json.loads(given.dataset.source) == {"uri": "/data/shop.csv"}
+        assert json.loads(given.dataset.profile) == {"num_rows": 7, "users": 3}
+        assert run.info.user_id not in ("", "unknown", None)
+        assert run.data.tags["mlflow.source.type"] == "LOCAL"
+        assert run.data.tags["mlflow.source.name"]
+        assert run.data.tags["mlflow.source.git.commit"]
+    params = {name: run.data.params for name, run in runs.items()}
+    assert [params["searched · search"][key] for key in ("entrant", "space", "l2")] == [
+        "searched", "staged", "2.0",
+    ]  # fmt: skip
+    assert [params["ease"][key] for key in ("method", "space", "dimension")] == [
+        "baseline", "none", "64",
+    ]  # fmt: skip
+
+
+def test_a_run_lasts_from_its_first_work_to_its_last(client: Any, uri: str) -> None:
+    tracker = MlflowTracker("times", "job", uri)
+    tracker.introduce(OF_A_JOB)
+    time.sleep(0.05)
+    trial = tracker.child("retrain-searched-0", "searched", "training", "l2 1")
+    trial.log({"loss": 1.0}, 1)
+    time.sleep(0.05)
+    trial.close()  # at the cut; nobody closes the training itself
+    time.sleep(0.05)
+    ease = tracker.child("baseline-ease", "ease")
+    time.sleep(0.05)
+    ease.log({"test.ndcg@10": 1.0}, 0)
+    ease.close()
+    assert client.get_run(trial.run_id).info.status == "FINISHED"
+    again = tracker.child("retrain-searched-0", "searched", "training", "l2 1")
+    assert again is trial
+    again.log({"loss": 0.5}, 2)
+    assert client.get_run(trial.run_id).info.status == "RUNNING"
+    time.sleep(0.05)
+    again.close()
+    ended = int(time.time() * 1000)
+    time.sleep(0.05)
+    tracker.close()
+    at = {name: run.info for name, run in runs_of(client, "times").items()}
+    order = (
+        at["job"].start_time + 50, at["searched · l2 1"].start_time + 100, at["ease"].start_time,
+        at["ease"].end_time - 50, at["searched · l2 1"].end_time - 50,
+    )  # fmt: skip
+    assert list(order) == sorted(order)
+    for name in ("searched", "searched · training"):  # they only hold the other
+        assert at["job"].start_time < at[name].start_time <= at["searched · l2 1"].start_time
+        assert at[name].end_time == at["searched · l2 1"].end_time <= ended < at["job"].end_time
+
+
+def test_runs_that_ended_are_not_opened_by_a_job_that_is_resumed(client: Any, uri: str) -> None:
+    killed = MlflowTracker("resumed times", "job", uri)
+    killed.introduce(OF_A_JOB)
+    killed.child("test-searched", "searched").log({"test.ndcg@10": 1.0}, 0)
+    killed.child("test-searched", "searched").close()
+    before = client.get_run(killed.child("", "searched").run_id).info
+    time.sleep(0.02)
+    again = MlflowTracker("resumed times", "job", uri, killed.state())
+    again.introduce(OF_A_JOB)
+    assert again.child("train-searched", "searched").run_id == before.run_id
+    again.child("train-searched", "searched").close()
+    again.close()
+    after = client.get_run(before.run_id)
+    assert (after.info.status, after.info.end_time) == ("FINISHED", before.end_time)
+    assert len(after.inputs.dataset_inputs) == 1
+
+
+def test_a_job_that_breaks_off_leaves_its_parameters_open(client: Any, uri: str) -> None:
+    tracker = MlflowTracker("open", "job", uri)
+    tracker.introduce(OF_A_JOB)
+    tracker.close("KILLED")
+    again = MlflowTracker("open", "job", uri, tracker.state())
+    again.introduce(OF_A_JOB)
+    again.log_params({"l2": 3.0})
+    again.close()
+    assert client.get_run(again.run_id).data.params["l2"] == "3.0"
+
+
+def test_a_curve_stands_beside_the_result(client: Any, uri: str) -> None:
+    tracker = MlflowTracker("curves", "job", uri)
+    history = [{"epoch": n, "loss": 1 / n, "valid.ndcg@10": n / 10} for n in (5, 10)]
+    tracker.child("test-searched", "searched").log_curve("training", history)
+    tracker.close()
+    run_id = tracker.child("", "searched").run_id
+    assert steps(client, run_id, "training/valid.ndcg_at_10") == [(5, 0.5), (10, 1.0)]
+    assert "training/epoch" not in client.get_run(run_id).data.metrics
+
+
+def test_a_description_is_cut_to_what_a_store_takes(client: Any, uri: str) -> None:
+    tracker = MlflowTracker("notes", "job", uri)
+    tracker.describe("short")
+    tracker.child("search").describe("x" * 20_000)
+    tracker.close()
+    runs = runs_of(client, "notes")
+    assert runs["job"].data.tags["mlflow.note.content"] == "short"
+    assert 7_000 < len(runs["search"].data.tags["mlflow.note.content"]) <= 8_000
+
+
+def test_a_model_is_logged_linked_and_registered_if_asked(
     client: Any, uri: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def write(folder: Path) -> None:
-        (folder / "MLmodel").write_text("flavors: {}")
+    def write(folder: Path, logged: Any) -> None:
+        (folder / "MLmodel").write_text(f"flavors: {{}}\nmodel_id: {logged.model_id}")
 
     for name in (None, "shop", "shop"):
         tracker = MlflowTracker("models", "job", uri)
-        tracker.log_model(write, "model", name)
+        tracker.introduce(OF_A_JOB)
+        tracker.child("baseline-ease", "ease").log({"test.ndcg@10": 0.25}, 0)
+        tracker.log({"test.ndcg@10": 0.125}, 0)
+        tracker.log_model(
+            TrackedModel(write, "ease", {"l2": 500.0}, {"test.ndcg@10": 0.25}, {"a": "b"}, name)
+        )
         tracker.close()
-        assert [f.path for f in client.list_artifacts(tracker.run_id, "model")] == ["model/MLmodel"]
+        run = client.get_run(tracker.run_id)
+        (output,) = run.outputs.model_outputs
+        (of_ease,) = client.get_run(tracker.child("", "ease").run_id).outputs.model_outputs
+        assert output.model_id == of_ease.model_id
+        model = client.get_logged_model(output.model_id)
+        assert (model.name, model.status.value, model.tags["a"]) == ("model", "READY", "b")
+        assert model.source_run_id == tracker.run_id
+        assert model.params["l2"] == "500.0" and model.params["dataset"] == "shop"
+        (metric,) = model.metrics
+        assert (metric.key, metric.value) == ("test.ndcg_at_10", 0.25)
+        assert (metric.dataset_name, metric.dataset_digest) == ("shop", "c0ffee")
+        assert run.data.metrics["test.ndcg_at_10"] == 0.125  # of the searched model
+        file = Path(model.artifact_location.removeprefix("file://")) / "MLmodel"
+        assert f"model_id: {output.model_id}" in file.read_text()
     versions = client.search_model_versions("name = 'shop'")
     assert sorted(int(found.version) for found in versions) == [1, 2]
-    assert max(versions, key=lambda v: int(v.version)).run_id == tracker.run_id
+    newest = client.get_model_version("shop", "2")
+    assert (newest.run_id, newest.source) == (tracker.run_id, model.artifact_location)
+    assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": "shop", "version": "2"}]
     assert capfd.readouterr().err == ""
+    again = MlflowTracker("models", "job", uri, tracker.state())  # has its model
+    again.log_model(TrackedModel(write, "ease"))
+    again.close()
+    assert len(client.get_run(again.run_id).outputs.model_outputs) == 1
+
+
+def test_a_model_that_stays_apart_is_named_alone(client: Any, uri: str) -> None:
+    def write(_: Path, logged: Any) -> None:
+        raise AssertionError("nobody asked for a copy")
+
+    tracker = MlflowTracker("apart", "job", uri)
+    tracker.log_model(TrackedModel(write, "", tags={"folder": "/runs/a/model"}, apart=True))
+    tracker.close()
+    (output,) = client.get_run(tracker.run_id).outputs.model_outputs
+    model = client.get_logged_model(output.model_id)
+    assert model.tags["folder"] == "/runs/a/model"
+    assert model.tags["mlflow.model.isExternal"] == "true"
 
 
 def test_a_model_that_cannot_be_made_costs_one_warning(
     client: Any, uri: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def write(_: Path) -> None:
+    def write(_: Path, logged: Any) -> None:
         raise OSError("no space left")
 
-    tracker = MlflowTracker("models", "job", uri)
-    tracker.log_model(write, "model", "never")
+    tracker = MlflowTracker("failed models", "job", uri)
+    tracker.log_model(TrackedModel(write, "", registered="never"))
     tracker.close()
     assert "no space left" in only_warning(capfd)
     assert client.search_model_versions("name = 'never'") == []
+    experiment = client.get_experiment_by_name("failed models").experiment_id
+    (model,) = client.search_logged_models([experiment])
+    assert model.status.value == "FAILED"
 
 
 def use_everything(tracker: MlflowTracker, folder: Path) -> None:

@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from sif.problems.l2_grid import GridTraining
 from sif.recommender.recommender import Recommender
 from sif.search.loop import SearchResult
 from sif.spaces.interaction.registry import expression
+from sif.tracking import COMMON
 from sif.training.loop import TrainResult
 from sif.utils import checkpoint
 
@@ -44,6 +46,7 @@ RANKING = {f"{name}@{k}" for name in NAMES for k in (10, 20)}
 RATING = {"rmse", "rmse_std", "mae"}
 FIGURES = {"search", "transforms", "surface", "test", "training"}
 OURS = ["searched", "fixed-multiply", "random-function"]
+L2 = 2.0  # of `tiny`
 AGAIN = OURS[:2]  # a control is compared as first fitted
 Command = Callable[..., Any]
 
@@ -324,7 +327,7 @@ def test_every_step_is_logged_once(finished: Path) -> None:
     }  # fmt: skip
     assert [line["step"] for line in lines if line["stage"] == "search"] == [1, 2, 3, 4, 5, 6, 0]
     (end,) = [line for line in lines if line["stage"] == "run"]
-    assert {k: end[k] for k in RANKING} == metrics(finished)["test"]
+    assert {k: end[f"test.{k}"] for k in RANKING} == metrics(finished)["test"]
 
 
 def test_figures_are_whole_pngs(finished: Path) -> None:
@@ -487,7 +490,7 @@ def test_a_split_by_time_tells_groups_apart(temporal: Path) -> None:
     (end,) = [line for line in logged(temporal) if line["stage"] == "run"]
     for group, numbers in found["groups"].items():
         for name, value in numbers.items():
-            assert end[f"group.{group}.{name}"] == value
+            assert end[f"test.groups/{group}.{name}"] == value
 
 
 def test_a_split_by_time_shows_a_timeline_and_groups(
@@ -909,8 +912,24 @@ def test_a_large_part_is_searched_with_encoders_in_blocks(
 # Tracking
 
 
+def mlflow_tree(uri: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
+    """A client, the runs of the experiment by name, and the name of each run's parent."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("sif")
+    found = client.search_runs([experiment.experiment_id])
+    runs = {run.info.run_name: client.get_run(run.info.run_id) for run in found}
+    assert len(runs) == len(found)
+    names = {run.info.run_id: name for name, run in runs.items()}
+    parents = {
+        name: names.get(run.data.tags.get("mlflow.parentRunId"), "") for name, run in runs.items()
+    }
+    return client, runs, parents
+
+
 @pytest.mark.slow
-def test_mlflow_holds_one_run_per_job_with_a_nested_run_per_part(
+def test_mlflow_holds_a_run_per_job_with_one_per_entrant(
     sif: Command, tiny: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Slow: making a store takes MLflow seconds.
@@ -929,60 +948,141 @@ def test_mlflow_holds_one_run_per_job_with_a_nested_run_per_part(
     done = sif("--resume", "run", "--quiet")
     assert (done.code, done.err) == (0, [])
 
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking_uri=uri)
-    experiment = client.get_experiment_by_name("sif")
-    runs = client.search_runs([experiment.experiment_id])
-    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    children = {run.info.run_name: run for run in runs if run is not parent}
-    parts = ["search", "baseline-popularity", "baseline-ease"]
-    parts += [f"{kind}{name}{place}" for name in OURS for kind, place in
-              (("retrain-", "-0"), ("test-", ""))]  # fmt: skip
-    parts += [f"refit-{name}" for name in AGAIN]
+    client, runs, parents = mlflow_tree(uri)
+    top = "planted · nasp · seed 0"
+    expected = {top: "", "searched · search": "searched"}
+    for name in (*OURS, "popularity", "ease"):
+        expected[name] = top
+    for name in OURS:
+        expected[f"{name} · training"] = name
+        expected[f"{name} · l2 {L2:g}"] = f"{name} · training"
+    expected |= {f"{name} · second fit": name for name in AGAIN}
     if "kept: " in (tmp_path / "run" / "log.txt").read_text():  # fixed multiply, fitted again once
-        parts.remove("refit-searched")
-    assert sorted(children) == sorted(parts)
-    assert len(runs) == 1 + len(parts)
-    for child in children.values():
-        assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
-        assert child.info.status == "FINISHED"
-    assert parent.info.status == "FINISHED"
-    assert parent.info.run_name == "run"
+        expected.pop("searched · second fit")
+    assert parents == expected
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    _assert_told_alike(runs)
+    _assert_times(runs, parents)
 
-    found = metrics(Path("run"))
+    found, parent = metrics(Path("run")), runs[top]
     tags = {name: parent.data.tags[name] for name in ("dataset", "split_hash", "genotype")}
     assert tags == {
         "dataset": "planted", "split_hash": found["protocol"]["split_hash"],
         "genotype": found["genotype"],
     }  # fmt: skip
     assert parent.data.tags["verdict"] == found["verdict"]
+    note = parent.data.tags["mlflow.note.content"]
+    assert note.startswith(found["verdict"]) and "| model |" in note
+    assert f"python -m sif run --config {tmp_path}/run/config.yaml" in note
     environment = json.loads(Path("run/environment.json").read_text())
     assert parent.data.tags["git_commit"] == str(environment["git_commit"])
     for name, value in found["test"].items():
-        assert parent.data.metrics[name.replace("@", "_at_")] == value
-        assert parent.data.metrics["valid." + name.replace("@", "_at_")] == found["valid"][name]
-    assert parent.data.metrics["group.warm.ndcg_at_10"] == found["groups"]["warm"]["ndcg@10"]
+        key = name.replace("@", "_at_")
+        assert parent.data.metrics[f"test.{key}"] == value
+        assert parent.data.metrics[f"valid.{key}"] == found["valid"][name]
+    group = parent.data.metrics["test.groups/warm.ndcg_at_10"]
+    assert group == found["groups"]["warm"]["ndcg@10"]
     for name in ("popularity", "ease"):
-        kept = children[f"baseline-{name}"].data.metrics["ndcg_at_10"]
+        kept = runs[name].data.metrics["test.ndcg_at_10"]
         assert kept == found["baselines"][name]["ndcg@10"]
+    assert runs["ease"].data.params["l2"] == str(found["baselines"]["ease"]["params"]["l2"])
     assert parent.data.params["search.epochs"] == "6"
 
-    def steps(child: str, metric: str) -> list[int]:
-        history = client.get_metric_history(children[child].info.run_id, metric)
+    def steps(run: str, metric: str) -> list[int]:
+        history = client.get_metric_history(runs[run].info.run_id, metric)
         return sorted(point.step for point in history)
 
-    assert steps("search", "loss") == [1, 2, 3, 4, 5, 6]
-    assert steps("search", "alpha.operation.multiply") == [1, 2, 3, 4, 5, 6]
-    for name in OURS:
-        assert steps(f"retrain-{name}-0", "valid.ndcg_at_10") == [1, 2, 4, 6, 8, 10]  # 1: the cut
+    assert steps("searched · search", "loss") == [1, 2, 3, 4, 5, 6]
+    assert steps("searched · search", "alpha.operation.multiply") == [1, 2, 3, 4, 5, 6]
+    assert steps("searched", "search/loss") == [1, 2, 3, 4, 5, 6]
+    for name in OURS:  # 1: the cut
+        assert steps(f"{name} · l2 {L2:g}", "valid.ndcg_at_10") == [1, 2, 4, 6, 8, 10]
+        assert steps(name, "training/valid.ndcg_at_10") == [1, 2, 4, 6, 8, 10]
+    assert steps(top, "training/loss") == [1, 2, 4, 6, 8, 10]
 
     def artifacts(folder: str | None = None) -> set[str]:
         return {file.path for file in client.list_artifacts(parent.info.run_id, folder)}
 
     assert artifacts("plots") == {f"plots/{name}.png" for name in FIGURES}
-    assert artifacts("model") >= {"model/recommender.safetensors", "model/MLmodel"}
-    assert artifacts() >= {"plots", "model", "genotype.json", "metrics.json", "config.yaml"}
+    assert artifacts() >= {"plots", "genotype.json", "metrics.json", "config.yaml"}
+    _assert_logged_model(client, uri, runs, found)
+
+
+def _assert_told_alike(runs: dict[str, Any]) -> None:
+    """Data, source, user, description and the common parameters of every run."""
+    for name, run in runs.items():
+        assert set(COMMON) <= set(run.data.params), name
+        assert run.data.params["dataset"] == "planted" and run.data.params["seed"] == "0"
+        (given,) = run.inputs.dataset_inputs
+        assert given.dataset.name == "planted" and len(given.dataset.digest) == 16
+        assert set(json.loads(given.dataset.profile)) == {"num_rows", "users", "items"}
+        assert run.data.tags["mlflow.user"] == run.info.user_id != "unknown"
+        assert run.data.tags["mlflow.source.type"] == "LOCAL"
+        assert run.data.tags.get("mlflow.note.content"), name
+    params = {name: run.data.params for name, run in runs.items()}
+    assert params["searched"]["method"] == "nasp" and params["ease"]["method"] == "baseline"
+    assert params["searched"]["l2"] == params[f"searched · l2 {L2:g}"]["l2"] == str(L2)
+    assert params["popularity"]["l2"] == "none" != params["ease"]["l2"]
+    assert params["planted · nasp · seed 0"]["l2"] == str(L2)
+
+
+def _assert_times(runs: dict[str, Any], parents: dict[str, str]) -> None:
+    """Runs begin and end within those that hold them, and stages come one after the other."""
+    for name, parent in parents.items():
+        if parent:
+            inner, outer = runs[name].info, runs[parent].info
+            assert outer.start_time <= inner.start_time <= inner.end_time <= outer.end_time, name
+    stages = [runs[name].info for name in ("searched · search", "searched · training", "ease")]
+    for one, other in pairwise(stages):
+        assert one.start_time < one.end_time <= other.start_time < other.end_time
+    begun = {name: run.data.metrics for name, run in runs.items() if name in OURS}
+    for name, numbers in begun.items():  # at least the seconds that the loops took
+        lasted = runs[name].info.end_time - runs[name].info.start_time
+        assert lasted >= 1000 * numbers["training/seconds"]
+
+
+def _assert_logged_model(
+    client: Any, uri: str, runs: dict[str, Any], found: dict[str, Any]
+) -> None:
+    """The logged model answers as the run folder's, and has the metrics of the served entrant."""
+    import mlflow
+
+    top = runs["planted · nasp · seed 0"]
+    (output,) = top.outputs.model_outputs
+    logged = client.get_logged_model(output.model_id)
+    assert logged.source_run_id == top.info.run_id and logged.status.value == "READY"
+    values = {metric.key: metric.value for metric in logged.metrics}
+    assert values["test.ndcg_at_10"] == found["served"]["test"]["ndcg@10"]
+    assert logged.tags["expression"] == found["served"]["expression"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
+        mlflow.set_tracking_uri(uri)
+        try:
+            model = mlflow.pyfunc.load_model(f"runs:/{top.info.run_id}/model")
+        finally:
+            mlflow.set_tracking_uri(None)
+    ours = Recommender.load(Path("run/model"))
+    for user in ours.fitted_model().vocabularies[0].ids[:3].tolist():
+        answer = model.predict(pd.DataFrame({"user": [user]}), params={"n": 5})
+        assert list(answer["items"][0]) == ours.recommend(user, n=5)["item"].tolist()
+
+
+@pytest.mark.usefixtures("without_figures")
+@pytest.mark.slow
+def test_a_large_model_stays_in_the_run_folder(
+    sif: Command, tiny: list[str], tmp_path: Path
+) -> None:
+    """Slow: making a store takes MLflow seconds."""
+    uri = f"sqlite:///{tmp_path}/runs.db"
+    few = ["tracking.model_mb=0.001", "tracking.run_name=mine", "controls=[]", "baselines=[]"]
+    done = sif("--task", "cf", "--output-dir", "run", "--tracking-uri", uri, *tiny, *few)
+    assert done.code == 0
+    assert any("tracking.model_mb is 0.001" in line for line in done.err)
+    client, runs, _ = mlflow_tree(uri)
+    (output,) = runs["mine"].outputs.model_outputs
+    logged = client.get_logged_model(output.model_id)
+    assert logged.tags["folder"] == str(tmp_path / "run" / "model")
+    assert not list(Path(logged.artifact_location.removeprefix("file://")).rglob("*"))
 
 
 @pytest.mark.usefixtures("without_figures")
