@@ -623,6 +623,8 @@ def test_mlflow_has_an_experiment_with_a_summary_run(finished: Path, tmp_path: P
     command = bench._sitting(BenchFolder(folder), "1e5").command(Trial(Entrant("new", "nasp"), 8))
     assert 'tracking.experiment="cup"' in command
     assert 'tracking.parent="1e5"' in command  # else YAML reads a number
+    (name,) = [word for word in command if word.startswith("tracking.run_name=")]
+    assert yaml.safe_load(name.partition("=")[2]) == "planted · new · seed 8"
     assert command[-2:] == ["--tracking-uri", uri]
     for _ in range(2):  # a later sitting goes on in the same run
         with recording.summary_of_bench(folder, bench.plan) as summary:
@@ -641,6 +643,8 @@ def test_mlflow_has_an_experiment_with_a_summary_run(finished: Path, tmp_path: P
     assert run.info.run_name == "summary of cup"
     assert run.info.status == "FAILED"
     assert run.data.params["budget"] == "6epochs"
+    assert run.data.tags["mlflow.note.content"].startswith("# cf on planted")
+    assert "![" not in run.data.tags["mlflow.note.content"]
     value = found.comparison.lines[0].test.mean
     assert run.data.metrics["nasp.test.ndcg_at_10"] == value
     kept = {file.path for file in client.list_artifacts(run.info.run_id)}

@@ -167,7 +167,7 @@ class _Moments:
         metrics = columns(self.config)[:SHOWN]
         moments = len(document["moments"])
         rows = markdown_table(*models_rows(models, metrics, moments))
-        return f"**Verdict**: {document['verdict']}.\n\n{rows}\n\n{_legend(moments)}"
+        return f"{document['verdict']}.\n\n{rows}\n\n{_legend(moments)}"
 
 
 def summarized(done: Sequence[Document], metric: str) -> dict[str, dict[str, Any]]:

@@ -14,6 +14,7 @@ import pytest
 
 from sif.tasks.cf.rolling import models_table, over_moments, summarized
 from sif.tasks.job import JobRunner
+from sif.tracking import COMMON
 
 Command = Callable[..., Any]
 JOB = ["--task", "cf", "--dataset", "rows.csv", "--output-dir", "run", "--quiet"]
@@ -128,11 +129,15 @@ def test_mlflow_has_one_run_with_a_run_per_moment(
     parents = {key: run.data.tags.get("mlflow.parentRunId") for key, run in runs.items()}
     (top,) = [key for key, parent in parents.items() if parent is None]
     below = {runs[key].info.run_name: key for key, parent in parents.items() if parent == top}
-    assert sorted(below) == ["moment-1", "moment-2"]
-    assert {parents[key] for key in runs if key != top} == {top, *below.values()}
+    name = runs[top].info.run_name
+    assert sorted(below) == [f"{name} · moment 1", f"{name} · moment 2"]
+    held = {key: parents[key] for key in runs if key != top and key not in below.values()}
+    assert set(below.values()) <= set(held.values()) and top not in held.values()
     whole = document("run")
     assert runs[top].data.tags["verdict"] == whole["verdict"]
-    assert runs[top].data.metrics["ndcg_at_10"] == pytest.approx(whole["test"]["ndcg@10"])
+    assert set(COMMON) <= set(runs[top].data.params)
+    assert runs[top].data.tags["mlflow.note.content"].startswith(whole["verdict"])
+    assert runs[top].data.metrics["test.ndcg_at_10"] == pytest.approx(whole["test"]["ndcg@10"])
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
 
 
