@@ -134,7 +134,7 @@ class GridTraining:
         if fresh:  # in this sitting
             whole_grid = self.session.tracker.child(f"train-{name}", name, TRAINING)
             whole_grid.log_params({"l2": l2})
-            whole_grid.describe(f"{tried} trainings; validation chose L2 {l2:g}")
+            whole_grid.describe(f"strengths of L2 tried: {tried}; validation chose {l2:g}")
             whole_grid.close()
         trained = fresh.get(l2) or Trained.restored(self.problem.network(genotype), best)
         result = replace(trained.result, seconds=seconds)

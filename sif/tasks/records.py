@@ -173,8 +173,8 @@ class JobRecords:
         self._tracker.log_model(
             TrackedModel(
                 partial(study.write_model, folder),
-                served,
-                {"entrant": name, **study.facts(served), **_params(entry)},
+                name,
+                {"entrant": name, **study.facts(name), **_params(entry)},
                 entry.flat(),
                 {"expression": expression, "folder": str(folder.absolute())},
                 registered,

@@ -388,7 +388,7 @@ class MlflowTracker(Tracker):
         """The nested run of a path; a resumed job finds the one it had."""
         run = self
         for depth, one in enumerate(path or (name,)):
-            run = run._nested(one, f"{path[0]} · {one}" if depth else one)
+            run = run._nested(one, f"{one} · {path[0]}" if depth else one)
         return run
 
     def _nested(self, key: str, name: str) -> MlflowTracker:

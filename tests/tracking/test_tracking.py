@@ -263,8 +263,8 @@ def test_every_run_of_a_job_says_whose_it_is(client: Any, uri: str) -> None:
     }
     assert parents == {
         "shop · nasp · seed 0": "", "searched": "shop · nasp · seed 0",
-        "ease": "shop · nasp · seed 0", "searched · search": "searched",
-        "searched · training": "searched", "searched · l2 1": "searched · training",
+        "ease": "shop · nasp · seed 0", "search · searched": "searched",
+        "training · searched": "searched", "l2 1 · searched": "training · searched",
     }  # fmt: skip
     for run in runs.values():
         assert set(COMMON) <= set(run.data.params)
@@ -278,7 +278,7 @@ def test_every_run_of_a_job_says_whose_it_is(client: Any, uri: str) -> None:
         assert run.data.tags["mlflow.source.name"]
         assert run.data.tags["mlflow.source.git.commit"]
     params = {name: run.data.params for name, run in runs.items()}
-    assert [params["searched · search"][key] for key in ("entrant", "space", "l2")] == [
+    assert [params["search · searched"][key] for key in ("entrant", "space", "l2")] == [
         "searched", "staged", "2.0",
     ]  # fmt: skip
     assert [params["ease"][key] for key in ("method", "space", "dimension")] == [
@@ -311,13 +311,13 @@ def test_a_run_lasts_from_its_first_work_to_its_last(client: Any, uri: str) -> N
     tracker.close()
     at = {name: run.info for name, run in runs_of(client, "times").items()}
     order = (
-        at["job"].start_time + 50, at["searched · l2 1"].start_time + 100, at["ease"].start_time,
-        at["ease"].end_time - 50, at["searched · l2 1"].end_time - 50,
+        at["job"].start_time + 50, at["l2 1 · searched"].start_time + 100, at["ease"].start_time,
+        at["ease"].end_time - 50, at["l2 1 · searched"].end_time - 50,
     )  # fmt: skip
     assert list(order) == sorted(order)
-    for name in ("searched", "searched · training"):  # they only hold the other
-        assert at["job"].start_time < at[name].start_time <= at["searched · l2 1"].start_time
-        assert at[name].end_time == at["searched · l2 1"].end_time <= ended < at["job"].end_time
+    for name in ("searched", "training · searched"):  # they only hold the other
+        assert at["job"].start_time < at[name].start_time <= at["l2 1 · searched"].start_time
+        assert at[name].end_time == at["l2 1 · searched"].end_time <= ended < at["job"].end_time
 
 
 def test_runs_that_ended_are_not_opened_by_a_job_that_is_resumed(client: Any, uri: str) -> None:

@@ -950,15 +950,15 @@ def test_mlflow_holds_a_run_per_job_with_one_per_entrant(
 
     client, runs, parents = mlflow_tree(uri)
     top = "planted · nasp · seed 0"
-    expected = {top: "", "searched · search": "searched"}
+    expected = {top: "", "search · searched": "searched"}
     for name in (*OURS, "popularity", "ease"):
         expected[name] = top
     for name in OURS:
-        expected[f"{name} · training"] = name
-        expected[f"{name} · l2 {L2:g}"] = f"{name} · training"
-    expected |= {f"{name} · second fit": name for name in AGAIN}
+        expected[f"training · {name}"] = name
+        expected[f"l2 {L2:g} · {name}"] = f"training · {name}"
+    expected |= {f"second fit · {name}": name for name in AGAIN}
     if "kept: " in (tmp_path / "run" / "log.txt").read_text():  # fixed multiply, fitted again once
-        expected.pop("searched · second fit")
+        expected.pop("second fit · searched")
     assert parents == expected
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     _assert_told_alike(runs)
@@ -992,11 +992,11 @@ def test_mlflow_holds_a_run_per_job_with_one_per_entrant(
         history = client.get_metric_history(runs[run].info.run_id, metric)
         return sorted(point.step for point in history)
 
-    assert steps("searched · search", "loss") == [1, 2, 3, 4, 5, 6]
-    assert steps("searched · search", "alpha.operation.multiply") == [1, 2, 3, 4, 5, 6]
+    assert steps("search · searched", "loss") == [1, 2, 3, 4, 5, 6]
+    assert steps("search · searched", "alpha.operation.multiply") == [1, 2, 3, 4, 5, 6]
     assert steps("searched", "search/loss") == [1, 2, 3, 4, 5, 6]
     for name in OURS:  # 1: the cut
-        assert steps(f"{name} · l2 {L2:g}", "valid.ndcg_at_10") == [1, 2, 4, 6, 8, 10]
+        assert steps(f"l2 {L2:g} · {name}", "valid.ndcg_at_10") == [1, 2, 4, 6, 8, 10]
         assert steps(name, "training/valid.ndcg_at_10") == [1, 2, 4, 6, 8, 10]
     assert steps(top, "training/loss") == [1, 2, 4, 6, 8, 10]
 
@@ -1021,7 +1021,7 @@ def _assert_told_alike(runs: dict[str, Any]) -> None:
         assert run.data.tags.get("mlflow.note.content"), name
     params = {name: run.data.params for name, run in runs.items()}
     assert params["searched"]["method"] == "nasp" and params["ease"]["method"] == "baseline"
-    assert params["searched"]["l2"] == params[f"searched · l2 {L2:g}"]["l2"] == str(L2)
+    assert params["searched"]["l2"] == params[f"l2 {L2:g} · searched"]["l2"] == str(L2)
     assert params["popularity"]["l2"] == "none" != params["ease"]["l2"]
     assert params["planted · nasp · seed 0"]["l2"] == str(L2)
 
@@ -1032,7 +1032,7 @@ def _assert_times(runs: dict[str, Any], parents: dict[str, str]) -> None:
         if parent:
             inner, outer = runs[name].info, runs[parent].info
             assert outer.start_time <= inner.start_time <= inner.end_time <= outer.end_time, name
-    stages = [runs[name].info for name in ("searched · search", "searched · training", "ease")]
+    stages = [runs[name].info for name in ("search · searched", "training · searched", "ease")]
     for one, other in pairwise(stages):
         assert one.start_time < one.end_time <= other.start_time < other.end_time
     begun = {name: run.data.metrics for name, run in runs.items() if name in OURS}
