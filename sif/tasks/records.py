@@ -46,7 +46,7 @@ def _tracked_data(study: Study) -> TrackedData:
     name = study.config.dataset
     recipe = list_datasets().get(name)
     data = partial(TrackedData, study.label, study.data_hash, profile=study.profile)
-    file = getattr(study.config.data, "split_file", None)
+    file = getattr(getattr(study.config, "data", None), "split_file", None)
     if file is not None:
         return data("local", str(file))
     if recipe is None:

@@ -410,7 +410,8 @@ class Study(ABC):
     def run_name(self) -> str:
         """Name of the job's run, such as 'digits · nasp · seed 0'."""
         ours = self.entrants.ours
-        method = self.entrants.methods.get(ours) or Path(self.config.cells or ours).stem
+        given = getattr(self.config, "cells", None) or ours
+        method = self.entrants.methods.get(ours) or Path(given).stem
         return f"{self.label} · {method} · seed {self.config.seed}"
 
     @property
@@ -430,8 +431,8 @@ class Study(ABC):
 
     @property
     def space(self) -> str:
-        """Name of the space that is searched."""
-        return str(self.config.space)
+        """Name of the space that is searched; "none": the task has no such setting."""
+        return str(getattr(self.config, "space", "none"))
 
     def searched_under(self) -> dict[str, Any]:
         """Parameters of the search that are not those of what it finds."""

@@ -19,6 +19,7 @@ NOTE = "mlflow.note.content"
 VERSIONS = "mlflow.modelVersions"
 EXTERNAL = "mlflow.model.isExternal"
 _CONTEXT = "mlflow.data.context"
+_LONGEST_DIGEST = 36  # characters
 _LONGEST_NOTE = 8000  # characters of a tag that every store takes
 
 
@@ -52,7 +53,7 @@ def dataset_input(data: TrackedData) -> Any:
     }  # fmt: skip
     entity = Dataset(
         name=data.name,
-        digest=data.digest,
+        digest=data.digest[:_LONGEST_DIGEST],
         source_type=data.kind,
         source=json.dumps(sources[data.kind]),
         profile=json.dumps(dict(data.profile)),
