@@ -137,7 +137,7 @@ def agreement(
         for one in (oracle, scorer)
     ]
     shared = [len(np.intersect1d(one, other)) for one, other in zip(*best, strict=True)]
-    return float(np.mean(shared)) / best[0].shape[1]
+    return float(np.mean(shared) / best[0].shape[1])
 
 
 def _of_histories(truth: HistoryTruth, design: Any, shared: float) -> Recovery:
