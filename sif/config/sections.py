@@ -118,6 +118,10 @@ class SearchSection(Section):
         None, description="epochs of each selection that a sampler (random, tpe, nsga2, "
         "exhaustive) trains from scratch; None: a tenth of epochs"
     )  # fmt: skip
+    choices: dict[str, Names] = Field(
+        {}, description="operations to choose from by block, such as operation: [multiply, plus]; "
+        "blocks that are not named keep all; the page of a run names blocks and operations"
+    )  # fmt: skip
     lr: Rate = Field(description="step size of the weights")
     arch_every: Count = Field(
         1, description="weight steps per architecture step, of alpha and of continuous parameters; "

@@ -26,6 +26,7 @@ from sif.evaluation.evaluate import Evaluation
 from sif.evaluation.metrics import higher_is_better, merit
 from sif.methods.configuration import configured
 from sif.search.loop import SearchResult
+from sif.search.narrowed import judging, narrowed
 from sif.search.run import MethodRun, lowering
 from sif.tracking import NullTracker, Tracker
 from sif.training.loop import TrainResult, TrainSettings
@@ -251,8 +252,12 @@ class Problem(ABC, Generic[Design, Network]):
             schedule: Of their step size.
             further: Of `MethodRun`.
         """
+        make: Callable[[bool], Any] = self.space
+        judge: Callable[[Any, Gates], float] = self.judge
+        if choices := self.config.search.choices:
+            make, judge = narrowed(make, choices), judging(judge)
         return MethodRun(
-            self.space, self.streams, self.judge, self.judged, self.config.search,
+            make, self.streams, judge, self.judged, self.config.search,
             make_optimizer, schedule, self.runtime, methods=self.config.method_values(), **further,
         )  # fmt: skip
 
@@ -337,6 +342,8 @@ class Problem(ABC, Generic[Design, Network]):
         """Raises ConfigError for a method that cannot search here, or for lack of memory."""
         self.refuse_too_large()
         with self.enough_memory("search"):
+            if self.config.search.choices:
+                self.method_run().make_space(False)  # which refuses what it does not have
             self.method_run().check(name)
 
     def fit(self, name: str, design: Design, session: Session) -> Trained[Network]:

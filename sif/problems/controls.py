@@ -24,7 +24,7 @@ def fixed_multiply(problem: InteractionProblem) -> Genotype:
 
 def random_function(problem: InteractionProblem) -> Genotype:
     """A uniform draw from the searched space; learned transforms stay as they start."""
-    space = problem.searched.space()
+    space = problem.method_run().make_space(False)  # `search.choices` holds for it, too
     draws = generator(problem.runtime, "random function", device=torch.device("cpu"))
     drawn = {b.name: torch.rand(b.shape, generator=draws) for b in space.blocks}
     return space.genotype(project(drawn, space.blocks))

@@ -53,7 +53,8 @@ def run_documents() -> dict[str, Any]:
     ]
     x = np.linspace(-1, 1, 5).tolist()
     return {
-        "config.yaml": "task: cf\nobjective: ranking\ndataset: shop\nseed: 3\nsearch:\n  epochs: 7\n",
+        "config.yaml": "task: cf\nobjective: ranking\ndataset: shop\n"
+        "search:\n  epochs: 7\nseed: 3\n",
         "environment.json": {"python": "3.11", "versions": {"torch": "2"}, "git_commit": None},
         "genotype.json": {
             "format": "sif-genotype", "version": 1, "space": "staged", "parameters": {},
@@ -93,8 +94,8 @@ def run_documents() -> dict[str, Any]:
             "data": {
                 "rows": 9, "sizes": {"user": 3, "item": 4}, "density": 0.75, "tested_on": 7,
                 "parts": {"train": 5, "valid": 2, "test": 2},
-                "counts": {"user": {"labels": ["2–3"], "counts": [3], "most": 3, "median": 3.0},
-                           "item": {"labels": ["1", "2–3"], "counts": [1, 3], "most": 3,
+                "counts": {"user": {"labels": ["2\N{EN DASH}3"], "counts": [3], "most": 3, "median": 3.0},
+                           "item": {"labels": ["1", "2\N{EN DASH}3"], "counts": [1, 3], "most": 3,
                                     "median": 2.0}},
                 "timeline": {"start": 1_500_000_000, "days": 7, "cuts": [1, 2], "users": {},
                              "counts": {"train": [3, 2], "valid": [0, 2], "test": [0, 2]}},
@@ -103,7 +104,7 @@ def run_documents() -> dict[str, Any]:
                 {"name": "history-1-9", "users": 3, "rows": 4,
                  "bars": [[0.3, 0.2, 0.4], [0.28, 0.2, 0.3]]}]},
             "items": {
-                "groups": [{"name": "1–2", "items": 2, "rows": 1}], "users": 3, "cut": 10,
+                "groups": [{"name": "1\N{EN DASH}2", "items": 2, "rows": 1}], "users": 3, "cut": 10,
                 "recall": {"searched": [0.5], "ease": [0.4]},
                 "lists": {"searched": [1.0], "ease": [1.0]},
             },

@@ -132,7 +132,7 @@ def test_numbers_that_are_not_finite_are_dashes(
     assert "missing" not in sections(page)
     assert [row["value"] for row in charts(page)["validation"]["data"]["values"]] == [0.3]
     assert not re.search(r"\bNaN\b", page.split('id="charts"')[1].split("</script>")[0])
-    assert re.search(r"ease.{0,200}–", Text(page).text)
+    assert re.search("ease.{0,200}\N{EN DASH}", Text(page).text)
 
 
 def test_one_user_has_no_interval(tmp_path: Path, documents: dict[str, Any]) -> None:
