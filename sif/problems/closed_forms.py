@@ -6,6 +6,7 @@ What a fit costs is known and small, so candidates are fitted and judged as they
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any, ClassVar, NoReturn
@@ -293,9 +294,10 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
         designs = halving.designs()
         rank = max((int(getattr(one, "rank", 0)) for one in designs), default=0)
         begin, few = time.perf_counter(), GraphFilter(phi=0.0)
-        with torch_threads(self._threads):
-            judge.merit(few, 0)
-        search *= min(1.0, (time.perf_counter() - begin) / max(judge.seconds(few, 0), 1e-3))
+        if math.isfinite(judge.seconds(few, 0)):  # where there are filters, they tell the pace
+            with torch_threads(self._threads):
+                judge.merit(few, 0)
+            search *= min(1.0, (time.perf_counter() - begin) / max(judge.seconds(few, 0), 1e-3))
         items = solved_items(clicks.counts, 1)
         solves = any(one.solves for one in designs)
         solved = (clicks.n_items if items is None else len(items)) if solves else 0

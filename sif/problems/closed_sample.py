@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from sif.data.interactions import Interactions
 from sif.errors import DivergedError, RankError
-from sif.evaluation.evaluate import pair_matrix
+from sif.evaluation.evaluate import evaluated_users, pair_matrix
 from sif.evaluation.metrics import ranking_metrics
 from sif.problems.halving import Judge, patience
 from sif.spaces.closed.clicks import Clicks
@@ -32,6 +33,9 @@ FEWEST = 200
 """Users at a level, unless there are fewer."""
 SOLVED = (1000, 2500, None)
 """Most popular items at each level of families whose fits take the cube of the items."""
+SCORING_SECONDS = 600.0
+"""Estimated seconds of the scores of all evaluated users, beyond which a design is no candidate: a
+filter goes through all pairs for every user."""
 MOST_PAIRS = 20_000_000
 """Pairs that closed forms are fitted on at most: what items have to do with each other is known
 well enough by then, and products of items take minutes."""
@@ -80,6 +84,7 @@ class ClosedSample:
         most = max(MANY, SCORES // max(self.clicks.n_items, 1))
         self.is_whole = len(users) <= most
         self._users, self._wanted = users[:most], wanted
+        self._evaluated = len(evaluated_users(valid)[0])
         self._levels: dict[tuple[int, int | None], _Level] = {}
         self.lacked_memory = False
 
@@ -94,10 +99,17 @@ class ClosedSample:
         return Judge(
             len(SHARES),
             self._merit,
-            lambda design, level: design.seconds(self.clicks, self._count(level)),
+            self._seconds,
             lambda family: family.grids_on(self.clicks),
             patience(self.clicks.pairs.nnz, self.clicks.n_items),
         )
+
+    def _seconds(self, design: Family, level: int) -> float:
+        """Estimated seconds of a judgment; endless where nobody could evaluate the model."""
+        fit, evaluated = (design.seconds(self.clicks, n) for n in (0, self._evaluated))
+        if evaluated - fit > SCORING_SECONDS:
+            return math.inf
+        return design.seconds(self.clicks, self._count(level))
 
     def _merit(self, design: Family, level: int) -> float:
         try:
