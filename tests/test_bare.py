@@ -1,4 +1,4 @@
-"""sif without each optional library works as docs/dependencies.md promises."""
+"""sif without each optional library works as docs/reference/dependencies.md promises."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_a_library_is_required_or_optional_and_nothing_else() -> None:
     named = [*project["dependencies"], *(n for e in extras if e not in apart for n in extras[e])]
     names = {re.split(r"[<>=]", name)[0] for name in named}
     assert names == REQUIRED | set(MODULES) and not REQUIRED & set(MODULES)
-    text = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "dependencies.md").read_text(encoding="utf-8")
     required, table = text.split("## Required and optional libraries")[1].split("| without |")
     assert set(re.findall(r"\w+", required)) >= REQUIRED
     rows = re.findall(r"^\| ([\w, -]+) \|", table, re.MULTILINE)

@@ -230,7 +230,7 @@ def test_the_changelog_says_where_modules_are() -> None:
 
 
 def test_the_architecture_shows_the_packages_in_their_order() -> None:
-    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "concepts" / "architecture.md").read_text(encoding="utf-8")
     assert len(text.split()) < 900
     (picture,) = re.findall(r"^```\n(cli .*?)^```", text, re.MULTILINE | re.DOTALL)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

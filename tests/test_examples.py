@@ -86,9 +86,9 @@ def test_the_documents_first_steps_run(
     monkeypatch.chdir(tmp_path)
     orders = names["orders"]
     orders.replace("mug1", "mug").to_csv("orders.csv", index=False)
-    text = (Path(__file__).parents[1] / "docs" / "recommender.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[1] / "docs" / "how-to" / "recommender.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    exec(compile(code.replace("2min", "1s"), "docs/recommender.md", "exec"), {})
+    exec(compile(code.replace("2min", "1s"), "docs/how-to/recommender.md", "exec"), {})
     assert Path("shop", "recommender.safetensors").is_file()
 
 

@@ -2,7 +2,7 @@
 
 An architecture step scores every candidate on a validation batch, at the discrete selection that
 alpha projects to; it descends with the scores on the continuous alpha, projects alpha to the next
-selection, and puts alpha back into [0, 1]. Differences from the published code: docs/nasp.md.
+selection, and puts alpha back into [0, 1]. Differences from the published code: docs/concepts/nasp.md.
 """
 
 from __future__ import annotations

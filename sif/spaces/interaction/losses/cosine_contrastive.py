@@ -3,7 +3,7 @@
 An observed pair loses its distance to 1, and items that the user has not had lose what they score
 above a margin, in the mean over them and times a weight. Made for `similarity` cosine; scores that
 are products may be above 1, which costs nothing. Margin and weight were the best of three pairs on
-a validation part (docs/losses.md).
+a validation part (docs/concepts/losses.md).
 """
 
 from __future__ import annotations

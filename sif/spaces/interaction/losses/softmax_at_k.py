@@ -4,7 +4,7 @@ A pair weighs sigmoid((s - b) / t_w): b is the K-th best score of its user, so t
 or nearly are, among the first K count most. With K of the whole catalog every weight is 1.
 
 Weights take no gradient. In the authors' code b takes none, but s does: that part of the gradient
-pushes pairs out of the first K, and cost a third of NDCG@10 on validation (docs/losses.md).
+pushes pairs out of the first K, and cost a third of NDCG@10 on validation (docs/concepts/losses.md).
 """
 
 from __future__ import annotations
