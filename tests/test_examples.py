@@ -86,7 +86,8 @@ def test_the_documents_first_steps_run(
     monkeypatch.chdir(tmp_path)
     orders = names["orders"]
     orders.replace("mug1", "mug").to_csv("orders.csv", index=False)
-    text = (Path(__file__).parents[1] / "docs" / "how-to" / "recommender.md").read_text(encoding="utf-8")
+    guide = Path(__file__).parents[1] / "docs" / "how-to" / "recommender.md"
+    text = guide.read_text(encoding="utf-8")
     (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     exec(compile(code.replace("2min", "1s"), "docs/how-to/recommender.md", "exec"), {})
     assert Path("shop", "recommender.safetensors").is_file()

@@ -4,7 +4,8 @@
     mlflow models serve -m models:/shop/1 --env-manager local -p 5001
 
 The model is the safetensors file of the recommender, a copy of this package, and the name of this
-module, which loads the one with the other. Nothing is pickled. What may be asked: docs/how-to/serving.md.
+module, which loads the one with the other. Nothing is pickled. docs/how-to/serving.md shows the
+questions that it answers.
 """
 
 from __future__ import annotations

@@ -41,8 +41,8 @@ def search_strength(config: CFConfig, preferred: float) -> float:
 
     A search judges functions that it trains itself. Under a strength that suits other data it
     judges how they tolerate this strength: on generated ratings it chose sums and maxima in place
-    of the planted product (docs/results/default-job.md). The strength moves toward the preferred one and never
-    past it.
+    of the planted product (docs/results/default-job.md). The strength moves toward the preferred
+    one and never past it.
 
     Args:
         config: Of the job.
