@@ -141,7 +141,7 @@ class DataConfig(Section):
     )
     moments: Annotated[int, Field(ge=2, le=8), Unit("moments")] = Field(
         3,
-        description="number of test moments of protocol rolling; they lie a tenth of the rows apart",
+        description="test moments of protocol rolling; they lie a tenth of the rows apart",
     )
     moment: Annotated[Count, Unit("moment, from 1")] | None = Field(
         None, description="the only moment of protocol rolling that the job runs; None: all moments"

@@ -55,7 +55,7 @@ class AugmentationConfig(Section):
     )
     jitter: Fraction | None = Field(
         None,
-        description="strength of the change of brightness, contrast and saturation; None: no change",
+        description="strength of changes of brightness, contrast and saturation; None: no change",
     )
     hue: Annotated[Hue, Unit("share of the color circle")] = Field(
         0.0, description="largest shift of the hues"
