@@ -88,7 +88,7 @@ def test_the_documents_first_steps_run(
     orders.replace("mug1", "mug").to_csv("orders.csv", index=False)
     guide = Path(__file__).parents[1] / "docs" / "how-to" / "recommender.md"
     text = guide.read_text(encoding="utf-8")
-    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    code, *_ = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     exec(compile(code.replace("2min", "1s"), "docs/how-to/recommender.md", "exec"), {})
     assert Path("shop", "recommender.safetensors").is_file()
 
