@@ -78,8 +78,10 @@ def test_pages_are_short(path: Path) -> None:
 
 def prose(text: str) -> list[str]:
     """Sentences of a docstring: its paragraphs and its entries, without examples."""
-    text = text.split("Examples:")[0]
-    text = re.sub(r"^\s*(?:Args|Attributes|Returns|Raises|Yields):$", "\n", text, flags=re.MULTILINE)
+    text = text.split("Examples:", maxsplit=1)[0]
+    text = re.sub(
+        r"^\s*(?:Args|Attributes|Returns|Raises|Yields):$", "\n", text, flags=re.MULTILINE
+    )
     text = re.sub(r"^ {4}(?=[\w, ]+: )", "\n- ", text, flags=re.MULTILINE)
     text = re.sub(r"^- [\w, ]+: ", "- ", text, flags=re.MULTILINE)
     text = re.sub(r"^ +(?=\S)", "", text, flags=re.MULTILINE)
@@ -92,9 +94,9 @@ def public_docstrings() -> Iterator[tuple[str, str]]:
         members = {name: thing}
         if inspect.isclass(thing) and thing.__module__.startswith("sif"):
             for key, member in vars(thing).items():
-                if not key.startswith("_") and getattr(member, "__doc__", None):
-                    if inspect.isfunction(member) or isinstance(member, property | classmethod):
-                        members[f"{name}.{key}"] = member
+                told = inspect.isfunction(member) or isinstance(member, property | classmethod)
+                if told and not key.startswith("_") and member.__doc__:
+                    members[f"{name}.{key}"] = member
         for key, member in members.items():
             if not isinstance(member, tuple):
                 yield key, inspect.getdoc(member) or ""

@@ -30,10 +30,20 @@ class SIFCornac(CornacModel):  # type: ignore[misc, unused-ignore]
 
     Args:
         name: In Cornac's tables.
-        objective, space, seed, device, threads, settings: See `Recommender`.
+        objective: The argument of `Recommender`, as the next five are.
+        space: Search space.
+        seed: Root of all randomness.
+        device: "auto", "cpu" or "cuda".
+        threads: CPU threads; None: torch's own choice.
+        settings: Settings of a job but those of splits, nested or dotted.
         recommender: A fitted one, which `fit` leaves as it is; None: `fit` fits one.
         trainable: Of Cornac; False leaves a model that was fitted before as it is.
         verbose: Whether `fit` tells what it does.
+
+    Examples:
+        >>> from sif.adapters.cornac import SIFCornac
+        >>> SIFCornac(recommender=model).name
+        'SIF'
     """
 
     def __init__(

@@ -99,6 +99,12 @@ def save_model(
         ConfigError: A recommender before `fit`, or of other fields than user and item.
         CheckpointError: The folder holds no recommender that can be read.
         MlflowException: The folder is not empty.
+
+    Examples:
+        >>> from sif.adapters.mlflow_model import save_model
+        >>> save_model(model, "shop")
+        >>> sif.Recommender.load("shop").recommend("c1", n=2)["rank"].tolist()
+        [1, 2]
     """
     if isinstance(recommender, str | Path):
         recommender = Recommender.load(recommender)
@@ -145,6 +151,12 @@ def log_model(
 
     Raises:
         ConfigError, CheckpointError: See `save_model`.
+
+    Examples:
+        >>> import mlflow
+        >>> from sif.adapters.mlflow_model import log_model
+        >>> with mlflow.start_run():  # doctest: +SKIP
+        ...     info = log_model(model, registered_model_name="shop")
     """
     return Model.log(
         artifact_path=None, name=name, flavor=sys.modules[__name__], recommender=recommender,

@@ -41,6 +41,10 @@ class BenchResult:
         comparison: The table in numbers.
         text: The table for a terminal.
         missing: One line per failed trial or refused method, and for what has not run.
+
+    Examples:
+        >>> found = bench.run(workers=2)  # doctest: +SKIP
+        >>> found.results[["method", "seed", "test.ndcg@10"]]  # doctest: +SKIP
     """
 
     folder: Path

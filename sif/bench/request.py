@@ -36,6 +36,12 @@ class Request:
         file: YAML file or preset of all trials, as for `load_job_config`.
         sets: "key=value" of all trials.
         flags: Dotted key to value of all trials; a value of None was not given.
+
+    Examples:
+        >>> from sif.bench import Request
+        >>> plan = Request("cf", ["nasp", "random"], seeds=2, budget="500steps").plan()
+        >>> [trial.name for trial in plan.trials()]
+        ['nasp-0', 'random-0', 'nasp-1', 'random-1']
     """
 
     task: str | None = None

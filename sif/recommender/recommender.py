@@ -144,12 +144,12 @@ class Recommender(Estimator):
         fitted again on all rows, in as many steps as validation found best, scaled with the rows.
 
         Args:
-            data: Interactions: a pandas data frame whose columns have usual names (user, item, and
-                perhaps rating, timestamp, title), the path of a file of one, a known data set's
-                name, a sparse user by item matrix, or `Interactions`. Of a matrix all rows and
-                columns are ids, the empty ones too: users and items without training; in rankings
-                its values above zero are the positives. Of the others every row is one, whatever
-                its rating, unless `min_rating` is set.
+            data: A pandas data frame with the usual names of columns (user, item, and perhaps
+                rating, timestamp, title). Or the path of a file, a known data set's name, a sparse
+                user by item matrix, or `Interactions`. Of a matrix all rows and columns are ids,
+                the empty ones too: users and items without training. In rankings its values above
+                zero are the positives. Of the others every row is one, whatever its rating, unless
+                `min_rating` is set.
             valid: The same, for the choices; None: a tenth of every user's interactions, the last
                 ones of rankings with times.
             refit: "all" or "valid" fits again on the rows of both; "none" serves the first fit. As

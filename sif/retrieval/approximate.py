@@ -131,7 +131,7 @@ class ApproximateEngine:
         return np.where(is_cheap, np.minimum(count, most), 0)
 
     def is_cheaper(self, in_sight: int) -> bool:
-        """Whether a search that keeps so many items in sight is cheaper than scoring all."""
+        """True if a search that keeps so many items in sight is cheaper than scoring all."""
         return in_sight <= self._affordable
 
     def _searched(
@@ -232,7 +232,7 @@ class Recall:
 
     @property
     def suffices(self) -> bool:
-        """Whether it is at least `TARGET`, also for others than these users."""
+        """True if it is at least `TARGET`, also for others than these users."""
         return self.mean - self.error >= TARGET
 
 
@@ -258,7 +258,7 @@ def head_and_rest(vectors: NDArray[np.float32], rows: Numbers) -> tuple[Numbers,
 
 
 def may_pay(n_items: int) -> bool:
-    """Whether a graph may be faster than the exact engine for so many items."""
+    """True if a graph may be faster than the exact engine for so many items."""
     return EXPANSIONS[0] * CANDIDATE_COST < n_items
 
 

@@ -79,7 +79,7 @@ class RayExecutor(Executor):
         self, tasks: Sequence[Task[T]], listener: Listener[T], workers: int | None,
         inherited: Sequence[int] = (), threads: int | None = 1,
     ) -> None:  # fmt: skip
-        """See `Executor.run`; processes have as many threads as their jobs need cores."""
+        """Runs trials as tasks of Ray, see `Executor.run`; a process has a thread per core."""
         if not tasks:
             return
         tasks = [replace(task, needs=self._needs(task.needs)) for task in tasks]

@@ -49,6 +49,10 @@ class PanelResult:
         text: The table for a terminal.
         missing: One line per data set that has not finished, and for figures that could not be
             drawn.
+
+    Examples:
+        >>> found = panel.run()  # doctest: +SKIP
+        >>> found.table[["data", "served", "served_value"]]  # doctest: +SKIP
     """
 
     folder: Path

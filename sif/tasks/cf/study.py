@@ -209,7 +209,7 @@ class InteractionStudy(Study):
 
     @property
     def refits(self) -> bool:
-        """As the setting has it."""
+        """The value of the setting."""
         return self.config.refit != "none"
 
     @property
