@@ -139,15 +139,21 @@ def _shown(value: Any) -> str:
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
-def _meaning(text: str | None) -> str:
-    told = re.sub(r"\bNone\b", "`null`", text or "").replace("|", "\\|").replace("<unk>", "`<unk>`")
+def _meaning(setting: Setting) -> str:
+    told = re.sub(r"\bNone\b", "`null`", setting.field.description or "")
+    told = told.replace("|", "\\|").replace("<unk>", "`<unk>`")
+    named = [
+        str(v) for kind, _ in setting.parts if get_origin(kind) is Literal for v in get_args(kind)
+    ]
+    for value in named:  # "all: ..." begins with a value, and is no sentence
+        told = re.sub(rf"(^|; ){re.escape(value)}:", rf"\1`{value}`:", told)
     return f"{told[:1].upper()}{told[1:]}."
 
 
 def _row(setting: Setting, default: str) -> str:
     unit = ", ".join(dict.fromkeys(setting.units)) or "-"
-    told = _meaning(setting.field.description)
-    return f"| `{setting.key}` | {default} | {setting.values} | {unit} | {told} |"
+    values = re.sub(r" (?=[≤<≥>x])|(?<=[≤<≥>]) ", "&nbsp;", setting.values)  # ranges stay whole
+    return f"| `{setting.key}` | {default} | {values} | {unit} | {_meaning(setting)} |"
 
 
 _TABLE = "| setting | default | values | unit | meaning |\n|---|---|---|---|---|"
@@ -181,7 +187,8 @@ def _defaults(task: str, settings: Iterable[Setting]) -> dict[str, str]:
             for part in setting.key.split("."):
                 value = getattr(value, part)
             told[name] = _shown(value)
-        values = list(dict.fromkeys(told.values()))
+        chooses = setting.key == type(jobs[next(iter(jobs))]).overlay  # and differs by itself
+        values = list(dict.fromkeys(told.values()))[: 1 if chooses else None]
         found[setting.key] = (
             values[0] if len(values) == 1 else "; ".join(f"{n}: {v}" for n, v in told.items())
         )
