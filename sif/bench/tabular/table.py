@@ -44,6 +44,13 @@ class Table:
     Attributes:
         trainings: Every row, strengths that were not chosen included.
         metadata: Origin of the table: split hashes, machine, versions.
+
+    Examples:
+        >>> from sif.bench import tabular as ifcbench
+        >>> ifcbench.query(("multiply", "~abs", "+sqrt")).family
+        ('multiply(R,half)', 'abs', 'sqrt')
+        >>> round(ifcbench.regret(("plus", "~abs", "~abs")), 3)
+        0.033
     """
 
     trainings: tuple[Training, ...]
@@ -173,12 +180,14 @@ class Table:
     ) -> float:  # fmt: skip
         """The gap between a function and the best one, in units of the main metric.
 
-        Goals are means of functions with as many seeds as any have at the dimension (3 at d = 8, 1
-        at d = 32). "function" is the best function's mean over those seeds, of some hundred
-        functions partly the luckiest. "family" is a mean over members, too, but the best family for
-        ratings, identities on both sides (multiply, ~abs, ~abs), is one of the 9 of 96 that have a
-        single member: there both goals are the same number. "class" is a mean over many, which good
-        functions beat by far. A lucky training may be below 0.
+        A goal is a mean over functions with as many seeds as any have at the dimension: 3 at d = 8,
+        1 at d = 32. A lucky training may be below 0.
+
+        - Goal "function" is the mean of the best function, of some hundred functions partly the
+          luckiest.
+        - Goal "family" is the mean of the best family. The best family for ratings has one member
+          alone, the identities on both sides of a product. There both goals are the same number.
+        - Goal "class" is the mean of the best range class. Good functions beat it by far.
 
         Args:
             function: See `query`, as for the errors.
