@@ -104,7 +104,7 @@ def export(recommender: Recommender, to: str, output: Path) -> Path:
     """Writes a fitted recommender for another program; returns the file.
 
     Args:
-        recommender: Of user and item.
+        recommender: A fitted one, whose fields are user and item.
         to: Key of `FORMATS`.
         output: A name with that format's ending.
 

@@ -59,7 +59,7 @@ class SIFScorer(Component[ItemList], Trainable):  # type: ignore[misc, unused-ig
     of that history, too. Ids are compared as texts: 5 and "5" are one item.
 
     Attributes:
-        config: See `SIFConfig`.
+        config: The settings of the scorer, a `SIFConfig`.
         recommender_: The fitted recommender, once there is one.
 
     Examples:

@@ -142,7 +142,7 @@ def log_model(
 
     Args:
         recommender: Fitted or loaded, or the folder that `save` or a run left.
-        name: Of the model.
+        name: Name of the model in the run.
         registered_model_name: A version of it is made in the registry; None: none is.
         options: Further ones of `mlflow.models.Model.log`, such as `run_id` and `tags`.
 
@@ -150,7 +150,7 @@ def log_model(
         MLflow's `ModelInfo`, whose `model_uri` is what `mlflow models serve -m` takes.
 
     Raises:
-        ConfigError, CheckpointError: See `save_model`.
+        ConfigError, CheckpointError: For the reasons of `save_model`.
 
     Examples:
         >>> import mlflow

@@ -113,7 +113,7 @@ class Executor(ABC):
             listener: Told how they go.
             workers: At a time; None: as many as there is place for.
             inherited: File descriptors that processes on this machine keep open.
-            threads: Of each process; None: as many as it takes by itself.
+            threads: Threads of each process; None: as many as it takes by itself.
 
         Raises:
             SifError: Nothing can run, in one line.

@@ -40,7 +40,7 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str) -> Budget:
-        """From '30s', '5min', '2h', '500steps' or '20epochs'.
+        """Reads '30s', '5min', '2h', '500steps' or '20epochs'.
 
         Raises:
             ConfigError: Anything else, or nothing to spend.
@@ -107,7 +107,7 @@ class Entrant:
 
     @classmethod
     def variant(cls, words: Sequence[str]) -> Entrant:
-        """From a name, a method and settings.
+        """Makes an entrant of a name, a method and settings.
 
         Raises:
             ConfigError: Fewer words, or what no entrant may be.

@@ -89,11 +89,11 @@ class InteractionCase(SpaceCase):
 
     Attributes:
         kind: The space, or its name.
-        loss: Of it, or its name.
+        loss: The loss, or its name.
         fields: 2 or 3.
-        own_tables: See `SpaceContext`.
-        stages: See `SpaceContext`; None: all of the space.
-        settings: Of the space's own.
+        own_tables: True to have embeddings for each operation.
+        stages: Stages that are searched; None: all of the space.
+        settings: The space's own settings.
         loss_settings: Numbers of the loss; None: defaults.
         name: For messages.
 

@@ -124,11 +124,11 @@ class LossCase:
 
 
 def check_loss(kind: LossKind, numbers: LossSettings | None = None, name: str = "loss") -> None:
-    """All of `LOSS_CHECKS`; raises ContractError with the first promise that is not kept.
+    """Runs all `LOSS_CHECKS`; raises ContractError with the first promise that is not kept.
 
     Args:
         kind: The loss.
-        numbers: Of it; None: the defaults, with the defaults of settings of its own.
+        numbers: Its numbers; None: the defaults, with the defaults of settings of its own.
         name: For messages.
 
     Examples:

@@ -35,7 +35,7 @@ class Trial:
     """A method on a small problem.
 
     Attributes:
-        name: Of the method.
+        name: Name of the method.
         run: The run that searches; `steps` of its section is the budget, some epochs long.
         kind: The method, where no name of the table or of an entry point leads to it.
 
@@ -62,7 +62,7 @@ class Trial:
 
 
 def check_method(trial: Trial, kills: Sequence[int] = (1, 3)) -> SearchResult:
-    """All checks; returns what the search found.
+    """Runs all checks of a method; returns what the search found.
 
     Args:
         trial: The method on a small problem, which some six searches are made on.

@@ -65,12 +65,12 @@ class RecommenderCase(Protocol):
         ...
 
     def again(self, folder: Path) -> Any:
-        """The same case, saved to the folder and loaded from there."""
+        """Returns this case, saved to the folder and loaded from there."""
         ...
 
 
 def check_recommender(case: RecommenderCase) -> None:
-    """All of `RECOMMENDER_CHECKS`; raises ContractError with the first that is not kept.
+    """Runs all `RECOMMENDER_CHECKS`; raises ContractError with the first that is not kept.
 
     Examples:
         >>> from sif.testing import check_recommender

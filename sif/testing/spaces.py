@@ -85,7 +85,7 @@ def scatter(module: nn.Module) -> None:
 
 
 def check_space(case: SpaceCase) -> None:
-    """All of `SPACE_CHECKS`; raises ContractError with the first promise that is not kept.
+    """Runs all `SPACE_CHECKS`; raises ContractError with the first promise that is not kept.
 
     Examples:
         >>> from sif.testing import InteractionCase, check_space

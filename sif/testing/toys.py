@@ -26,8 +26,8 @@ def toy_problem(*sets: str, seed: int = 0, device: str = "cpu") -> tuple[Interac
 
     Args:
         sets: Settings over those of the toy, such as "space=metric" or "loss.name=tempered".
-        seed: Of data and job.
-        device: Such as "cuda", also within an `Accelerator`.
+        seed: Seed of data and job.
+        device: "cpu" or "cuda", the latter also within an `Accelerator`.
 
     Returns:
         The problem, and the split whose test part it has not seen.

@@ -74,8 +74,8 @@ class Table:
         Args:
             function: A genotype of `primitives`, or operation, user's and item's transform by name.
             objective: "rating" (RMSE in stars) or "ranking" (NDCG@10).
-            dimension: Of the embeddings.
-            seed: Of one training; None: means over all seeds, with deviations.
+            dimension: Length of the embeddings.
+            seed: Seed of one training; None: means over all seeds, with deviations.
 
         Raises:
             NotInTableError: No such training; the message names the missing value and what is
@@ -129,9 +129,9 @@ class Table:
         (`benchmarks/ifc_bench_report.py`).
 
         Args:
-            genotype: Of `primitives` or, with learned P and Q, of `sif`.
-            objective: See `query`.
-            dimension: See `query`.
+            genotype: A genotype of `primitives` or, with learned P and Q, of `sif`.
+            objective: "rating" or "ranking".
+            dimension: Length of the embeddings.
 
         Raises:
             NotInTableError: Another objective or dimension, or a class without a training.
@@ -190,10 +190,10 @@ class Table:
         - Goal "class" is the mean of the best range class. Good functions beat it by far.
 
         Args:
-            function: See `query`, as for the errors.
-            objective: See `query`.
-            dimension: See `query`.
-            seed: See `query`; the goal is a mean over seeds in any case.
+            function: A function, as `query` takes it; its errors are the same.
+            objective: "rating" or "ranking".
+            dimension: Length of the embeddings.
+            seed: Seed of the training, as for `query`; the goal is always a mean over seeds.
             part: "test", or "valid", which is all that a search may see.
             goal: Mean of the best "family", range "class" or "function", as above.
         """
