@@ -70,8 +70,8 @@ class SIFCornac(CornacModel):  # type: ignore[misc, unused-ignore]
 
         Args:
             train_set: `cornac.data.Dataset`.
-            val_set: Its interactions make the choices, and never trained on, as by Cornac's own models;
-                None: a tenth of every user's interactions, which are trained on in the end.
+            val_set: Its interactions make the choices and are never trained on, as in Cornac's own
+                models; None: a tenth of every user's interactions, which are trained on in the end.
 
         Raises:
             DataError, ConfigError: Data or settings that cannot be used.

@@ -150,8 +150,8 @@ class Recommender(Estimator):
                 the empty ones too: users and items without training. In rankings its values above
                 zero are the positives. Of the others every row is one, whatever its rating, unless
                 `min_rating` is set.
-            valid: Interactions that make the choices, in any such form; None: a tenth of every user's interactions, the last
-                ones of rankings with times.
+            valid: Interactions that make the choices, in any such form; None: a tenth of every
+                user's interactions, the last ones of rankings with times.
             refit: "all" or "valid" fits again on the rows of both; "none" serves the first fit. As
                 long as it is "all", a setting `refit` rules.
 

@@ -36,9 +36,9 @@ class RayExecutor(Executor):
     """Tasks of Ray: a trial is placed where its cores, memory and GPUs are free.
 
     Attributes:
-        address: Address of a running cluster that this machine belongs to, "host:port" or "auto"; None:
-            the one that RAY_ADDRESS names, or one of this machine for the time of the bench.
-        memory: Memory of each trial, such as "4GB", which Ray reserves; None: it does not look at memory.
+        address: Address of a running cluster that this machine belongs to, "host:port" or "auto";
+            None: the one that RAY_ADDRESS names, or one of this machine for the time of the bench.
+        memory: Memory that Ray reserves for each trial, such as "4GB"; None: it does not look at it.
         gpus: GPUs of each trial, or a share of one; None: one if the setting `device` is cuda,
             otherwise none.
 

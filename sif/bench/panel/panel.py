@@ -110,7 +110,7 @@ class Panel:
             data: Names of known data sets, files, and lists of them in YAML; none: those that the
                 folder has.
             folder: None: a new one in panels/.
-            seeds: Seeds of the jobs, or their number, from 0; None: those that the folder has, or one.
+            seeds: Seeds of the jobs, or their number; None: those that the folder has, or one.
             file: YAML file or preset of all jobs.
             sets: "key=value" of all jobs.
             settings: Settings of all jobs, nested or by dotted names.
