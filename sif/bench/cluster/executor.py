@@ -38,7 +38,7 @@ class RayExecutor(Executor):
     Attributes:
         address: Address of a running cluster that this machine belongs to, "host:port" or "auto";
             None: the one that RAY_ADDRESS names, or one of this machine for the time of the bench.
-        memory: Memory that Ray reserves for each trial, such as "4GB"; None: it does not look at it.
+        memory: Memory that Ray reserves for each trial, such as "4GB"; None: it reserves none.
         gpus: GPUs of each trial, or a share of one; None: one if the setting `device` is cuda,
             otherwise none.
 
