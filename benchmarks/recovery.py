@@ -212,7 +212,7 @@ def main() -> None:
 
 
 def summary(path: Path) -> str:
-    """The table of docs/recovery.md: one line per truth and one for all."""
+    """The table of docs/results/recovery.md: one line per truth and one for all."""
     with path.open(newline="") as file:
         found = list(csv.DictReader(file))
     header = (

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from reference import documented
 
 import sif
 from sif.cli import main as cli
@@ -26,9 +27,10 @@ CLASSES = ("Recommender", "InteractionFunction", "Bench", "Genotype")
 
 
 def public() -> Iterator[tuple[str, Any]]:
-    """Public names and the public methods of `Recommender`, with what they stand for."""
-    for name in sif.__all__:
-        yield name, getattr(sif, name)
+    """Names of the reference and the public methods of `Recommender`, with what they stand for."""
+    for name, thing in documented():
+        if not isinstance(thing, tuple):  # a constant, whose text stands behind it in the source
+            yield name.removeprefix("sif.") if name.count(".") == 1 else name, thing
     for name, method in inspect.getmembers(sif.Recommender, callable):
         if not name.startswith("_"):
             yield f"Recommender.{name}", method
@@ -36,6 +38,13 @@ def public() -> Iterator[tuple[str, Any]]:
 
 
 PUBLIC = dict(public())
+LONG = {"export", "save_model", "check_method", "check_space", "run_job"}
+"""Examples that train, write or import what takes seconds."""
+EXAMPLES = [
+    pytest.param(name, marks=pytest.mark.slow) if name.split(".")[-1] in LONG else name
+    for name in PUBLIC
+]
+METHODS = [name for name in PUBLIC if name.startswith(("Recommender.", "InteractionFunction."))]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +57,7 @@ def names() -> dict[str, Any]:
     return {"sif": sif, "pd": pd, "copy": copy, "torch": torch} | found
 
 
-@pytest.mark.parametrize("name", PUBLIC)
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_the_example_runs(
     name: str, names: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,7 +72,7 @@ def test_the_example_runs(
     assert not runner.failures, "".join(said)
 
 
-@pytest.mark.parametrize("name", [name for name in PUBLIC if "." in name])
+@pytest.mark.parametrize("name", METHODS)
 def test_a_method_tells_arguments_results_and_errors(name: str) -> None:
     method = PUBLIC[name]
     text = inspect.getdoc(method) or ""
@@ -86,9 +95,10 @@ def test_the_documents_first_steps_run(
     monkeypatch.chdir(tmp_path)
     orders = names["orders"]
     orders.replace("mug1", "mug").to_csv("orders.csv", index=False)
-    text = (Path(__file__).parents[1] / "docs" / "recommender.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    exec(compile(code.replace("2min", "1s"), "docs/recommender.md", "exec"), {})
+    guide = Path(__file__).parents[1] / "docs" / "how-to" / "recommender.md"
+    text = guide.read_text(encoding="utf-8")
+    code, *_ = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    exec(compile(code.replace("2min", "1s"), "docs/how-to/recommender.md", "exec"), {})
     assert Path("shop", "recommender.safetensors").is_file()
 
 

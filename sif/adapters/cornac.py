@@ -30,10 +30,20 @@ class SIFCornac(CornacModel):  # type: ignore[misc, unused-ignore]
 
     Args:
         name: In Cornac's tables.
-        objective, space, seed, device, threads, settings: See `Recommender`.
+        objective: The argument of `Recommender`, as the next five are.
+        space: Search space.
+        seed: Root of all randomness.
+        device: "auto", "cpu" or "cuda".
+        threads: CPU threads; None: torch's own choice.
+        settings: Settings of a job but those of splits, nested or dotted.
         recommender: A fitted one, which `fit` leaves as it is; None: `fit` fits one.
-        trainable: Of Cornac; False leaves a model that was fitted before as it is.
-        verbose: Whether `fit` tells what it does.
+        trainable: Cornac's own; False leaves a model that was fitted before as it is.
+        verbose: True to have `fit` tell its progress.
+
+    Examples:
+        >>> from sif.adapters.cornac import SIFCornac
+        >>> SIFCornac(recommender=model).name
+        'SIF'
     """
 
     def __init__(
@@ -60,8 +70,8 @@ class SIFCornac(CornacModel):  # type: ignore[misc, unused-ignore]
 
         Args:
             train_set: `cornac.data.Dataset`.
-            val_set: The same, for the choices, and never trained on, as by Cornac's own models;
-                None: a tenth of every user's interactions, which are trained on in the end.
+            val_set: Its interactions make the choices and are never trained on, as in Cornac's own
+                models; None: a tenth of every user's interactions, which are trained on in the end.
 
         Raises:
             DataError, ConfigError: Data or settings that cannot be used.

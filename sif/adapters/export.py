@@ -74,6 +74,11 @@ def user_inputs(recommender: Recommender, users: Iterable[Any]) -> NDArray[np.fl
 
     Raises:
         UnknownIdError: An unknown user.
+
+    Examples:
+        >>> from sif.adapters.export import user_inputs
+        >>> user_inputs(model, ["c1", "c2"]).shape[0]
+        2
     """
     model = recommender.fitted_model()
     rows = model.vocabularies[0].index(list(users), "user")
@@ -84,7 +89,13 @@ def user_inputs(recommender: Recommender, users: Iterable[Any]) -> NDArray[np.fl
 def history_inputs(
     recommender: Recommender, history: Any, ratings: ArrayLike | None = None
 ) -> NDArray[np.float32]:
-    """Input of somebody who is in no table: float32 (1, d + 1); see `recommend_new`."""
+    """Input of somebody who is in no table: float32 (1, d + 1); see `recommend_new`.
+
+    Examples:
+        >>> from sif.adapters.export import history_inputs
+        >>> history_inputs(model, ["mug1", "mug2"]).shape[0]
+        1
+    """
     model = recommender.fitted_model()
     return _inputs(*model.fold(0).vectors(history_row(model, history, ratings)))
 
@@ -93,7 +104,7 @@ def export(recommender: Recommender, to: str, output: Path) -> Path:
     """Writes a fitted recommender for another program; returns the file.
 
     Args:
-        recommender: Of user and item.
+        recommender: A fitted one, whose fields are user and item.
         to: Key of `FORMATS`.
         output: A name with that format's ending.
 
@@ -101,6 +112,12 @@ def export(recommender: Recommender, to: str, output: Path) -> Path:
         ConfigError: An unknown format, another ending, no such folder, a library that is missing,
             or a function that the format cannot hold.
         CheckpointError: A failed write; nothing has changed.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from sif.adapters.export import export
+        >>> export(model, "torch", Path("model.pt2")).name
+        'model.pt2'
     """
     if to not in FORMATS:
         raise unknown("to", to, FORMATS)

@@ -47,6 +47,13 @@ def to_implicit(recommender: Recommender) -> SIFFactors | SIFImplicit:
 
     Raises:
         ConfigError: Not fitted, of other fields, or a function that ranks items alike for all.
+
+    Examples:
+        >>> from sif.adapters.implicit import to_implicit
+        >>> served = to_implicit(model)
+        >>> ids, scores = served.recommend(0, served.user_items[0], N=3)
+        >>> len(served.item_ids[ids])
+        3
     """
     served = recommender.fitted_model()
     IndexedRecommender(served).refuse_unpersonalized()
@@ -89,6 +96,12 @@ class SIFFactors(AlternatingLeastSquares):  # type: ignore[misc]
         user_ids: (n_users,) original ids, in the order of the factors; of items likewise.
         user_items: Interactions of users, CSR (n_users, n_items); not saved. Stored zeros are what
             filters dropped: left out of answers, and nothing to fold in.
+
+    Examples:
+        >>> from implicit.cpu.als import AlternatingLeastSquares
+        >>> from sif.adapters.implicit import SIFFactors
+        >>> issubclass(SIFFactors, AlternatingLeastSquares)
+        True
     """
 
     user_ids: NDArray[np.str_]
@@ -167,6 +180,13 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
 
     Args:
         recommender: Fitted, or about to be by `fit`; None: one with its default settings.
+
+    Examples:
+        >>> from sif.adapters.implicit import SIFImplicit
+        >>> served = SIFImplicit(model)
+        >>> ids, scores = served.recommend(0, served.user_items[0], N=3)
+        >>> served.item_ids[ids].shape
+        (3,)
     """
 
     def __init__(self, recommender: Recommender | None = None) -> None:

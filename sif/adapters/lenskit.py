@@ -54,13 +54,18 @@ class SIFConfig(BaseModel, extra="forbid"):
 class SIFScorer(Component[ItemList], Trainable):  # type: ignore[misc, unused-ignore]
     """Scores items by a searched interaction function.
 
-    An item that the model does not know, or that no training saw, has the score NaN; so have all
-    items for a user who is unknown and brings no history (with ratings, for a model of ratings) of
-    known items. Ids are compared as texts: 5 and "5" are one item.
+    An item that the model does not know, or that no training saw, has the score NaN. So have all
+    items for an unknown user without a history of known items. A model of ratings needs the ratings
+    of that history, too. Ids are compared as texts: 5 and "5" are one item.
 
     Attributes:
-        config: See `SIFConfig`.
+        config: The settings of the scorer, a `SIFConfig`.
         recommender_: The fitted recommender, once there is one.
+
+    Examples:
+        >>> from lenskit.pipeline import topn_pipeline
+        >>> from sif.adapters.lenskit import SIFScorer
+        >>> pipeline = topn_pipeline(SIFScorer.of(model), n=5)
     """
 
     config: SIFConfig

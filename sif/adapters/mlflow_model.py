@@ -4,7 +4,8 @@
     mlflow models serve -m models:/shop/1 --env-manager local -p 5001
 
 The model is the safetensors file of the recommender, a copy of this package, and the name of this
-module, which loads the one with the other. Nothing is pickled. What may be asked: docs/serving.md.
+module, which loads the one with the other. Nothing is pickled. docs/how-to/serving.md shows the
+questions that it answers.
 """
 
 from __future__ import annotations
@@ -98,6 +99,12 @@ def save_model(
         ConfigError: A recommender before `fit`, or of other fields than user and item.
         CheckpointError: The folder holds no recommender that can be read.
         MlflowException: The folder is not empty.
+
+    Examples:
+        >>> from sif.adapters.mlflow_model import save_model
+        >>> save_model(model, "shop")
+        >>> sif.Recommender.load("shop").recommend("c1", n=2)["rank"].tolist()
+        [1, 2]
     """
     if isinstance(recommender, str | Path):
         recommender = Recommender.load(recommender)
@@ -153,7 +160,7 @@ def log_model(
 
     Args:
         recommender: Fitted or loaded, or the folder that `save` or a run left.
-        name: Of the model.
+        name: Name of the model in the run.
         registered_model_name: A version of it is made in the registry; None: none is.
         options: Further ones of `mlflow.models.Model.log`, such as `run_id` and `tags`.
 
@@ -161,7 +168,13 @@ def log_model(
         MLflow's `ModelInfo`, whose `model_uri` is what `mlflow models serve -m` takes.
 
     Raises:
-        ConfigError, CheckpointError: See `save_model`.
+        ConfigError, CheckpointError: For the reasons of `save_model`.
+
+    Examples:
+        >>> import mlflow
+        >>> from sif.adapters.mlflow_model import log_model
+        >>> with mlflow.start_run():  # doctest: +SKIP
+        ...     info = log_model(model, registered_model_name="shop")
     """
     return Model.log(
         artifact_path=None, name=name, flavor=sys.modules[__name__], recommender=recommender,

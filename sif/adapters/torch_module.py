@@ -100,9 +100,9 @@ class InteractionFunction(nn.Module):
     a graph and the weighting of the loss. The vectors that go in are the encoded ones.
 
     Args:
-        genotype: Of a space of interaction functions, of user and item.
+        genotype: A genotype of a space of interaction functions of user and item.
         dimension: Entries d of a vector.
-        mixed_signs: See `TableShape`: w starts at +1, -1, +1, ... instead of all at +1.
+        mixed_signs: True to have w start at +1, -1, +1, ... instead of all at +1.
 
     Attributes:
         readout: (width * d,) parameter. It is trained with everything else; sif itself leaves it

@@ -41,6 +41,10 @@ class BenchResult:
         comparison: The table in numbers.
         text: The table for a terminal.
         missing: One line per failed trial or refused method, and for what has not run.
+
+    Examples:
+        >>> found = bench.run(workers=2)  # doctest: +SKIP
+        >>> found.results[["method", "seed", "test.ndcg@10"]]  # doctest: +SKIP
     """
 
     folder: Path
@@ -65,7 +69,7 @@ class Bench:
     """Search methods and seeds under an equal budget.
 
     Attributes:
-        folder: Of the bench; `run` makes it.
+        folder: The folder of the bench; `run` makes it.
         plan: Methods, seeds and budget of the comparison.
 
     Examples:
@@ -92,7 +96,7 @@ class Bench:
         Args:
             request: The request; None: made of the further arguments.
             folder: None: a new one in benches/.
-            settings: Of all trials, nested or by dotted names.
+            settings: Settings of all trials, nested or by dotted names.
             asked: The other attributes of a `Request`.
 
         Raises:
@@ -116,7 +120,7 @@ class Bench:
         """The bench that a folder holds.
 
         Args:
-            folder: Of the bench.
+            folder: The folder of a bench.
             tracking: Changed settings of `TrackingConfig`.
 
         Raises:

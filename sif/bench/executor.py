@@ -71,7 +71,13 @@ class Listener(Generic[T]):
 
 
 class Executor(ABC):
-    """Runs the trials of a bench or a panel."""
+    """Runs the trials of a bench or a panel.
+
+    Examples:
+        >>> from sif.bench import Executor, LocalExecutor
+        >>> isinstance(LocalExecutor(), Executor)
+        True
+    """
 
     def check(self) -> None:  # noqa: B027 (most have nothing to check)
         """Refuses to begin where nothing could run; called before anything is written.
@@ -100,7 +106,7 @@ class Executor(ABC):
             listener: Told how they go.
             workers: At a time; None: as many as there is place for.
             inherited: File descriptors that processes on this machine keep open.
-            threads: Of each process; None: as many as it takes by itself.
+            threads: Threads of each process; None: as many as it takes by itself.
 
         Raises:
             SifError: Nothing can run, in one line.
@@ -125,6 +131,6 @@ class LocalExecutor(Executor):
         self, tasks: Sequence[Task[T]], listener: Listener[T], workers: int | None,
         inherited: Sequence[int] = (), threads: int | None = 1,
     ) -> None:  # fmt: skip
-        """See `Executor.run`; `workers` is one per core by default."""
+        """Runs trials as processes, see `Executor.run`; by default one per core."""
         works = [task.work for task in tasks]
         run_all(works, workers or cores(), listener.ended, listener.waiting, inherited, threads)

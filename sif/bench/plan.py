@@ -26,6 +26,13 @@ class Budget:
     Attributes:
         amount: Above 0.
         unit: "seconds" of the CPU, weight "steps", or "epochs".
+
+    Examples:
+        >>> from sif.bench import Budget
+        >>> Budget.parse("5min").settings()
+        {'search.seconds': 300.0}
+        >>> str(Budget.parse("500steps"))
+        '500steps'
     """
 
     amount: float
@@ -33,7 +40,7 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str) -> Budget:
-        """From '30s', '5min', '2h', '500steps' or '20epochs'.
+        """Reads '30s', '5min', '2h', '500steps' or '20epochs'.
 
         Raises:
             ConfigError: Anything else, or nothing to spend.
@@ -68,6 +75,11 @@ class Entrant:
         name: In table, figures and folders.
         method: The search method.
         sets: Settings of the search that only this entrant has, as "methods.nasp.key=value".
+
+    Examples:
+        >>> from sif.bench import Entrant
+        >>> Entrant("nasp-clip", "nasp", ("methods.nasp.alpha_constraint=clip",)).method
+        'nasp'
     """
 
     name: str
@@ -95,7 +107,7 @@ class Entrant:
 
     @classmethod
     def variant(cls, words: Sequence[str]) -> Entrant:
-        """From a name, a method and settings.
+        """Makes an entrant of a name, a method and settings.
 
         Raises:
             ConfigError: Fewer words, or what no entrant may be.

@@ -30,12 +30,18 @@ class Request:
     Attributes:
         task: Name of the task; None takes it from `file`.
         methods: Names of search methods, or entrants with settings of their own.
-        seeds: Of the trials, or how many, from 0.
-        budget: Of every search, such as "30s" (CPU seconds) or "500steps".
+        seeds: Seeds of the trials, or their number, from 0.
+        budget: Budget of every search, such as "30s" (CPU seconds) or "500steps".
         against: The reference of differences; None: the first method that takes part.
         file: YAML file or preset of all trials, as for `load_job_config`.
         sets: "key=value" of all trials.
         flags: Dotted key to value of all trials; a value of None was not given.
+
+    Examples:
+        >>> from sif.bench import Request
+        >>> plan = Request("cf", ["nasp", "random"], seeds=2, budget="500steps").plan()
+        >>> [trial.name for trial in plan.trials()]
+        ['nasp-0', 'random-0', 'nasp-1', 'random-1']
     """
 
     task: str | None = None

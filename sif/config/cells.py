@@ -14,8 +14,9 @@ from sif.config.sections import (
     Rate,
     SearchSection,
 )
+from sif.utils.units import Unit
 
-Part = Annotated[float, Field(gt=0, lt=1)]
+Part = Annotated[float, Field(gt=0, lt=1), Unit("share")]
 
 
 class CellsConfig(CommonConfig):
@@ -24,20 +25,25 @@ class CellsConfig(CommonConfig):
     overlay: ClassVar[str | None] = "dataset"
 
     cells: NameOrPath | None = Field(
-        None, description="what to train without a search: a published name, or a genotype file"
+        None, description="cells to train without a search: a published name, or a genotype file"
     )
     precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of matrix products and convolutions while weights and alpha train; "
-        "evaluation: float32"
-    )  # fmt: skip
+        "float32",
+        description="precision of matrix products and convolutions while weights and alpha train; "
+        "evaluation always runs in float32",
+    )
 
 
 class CellSearchSection(SearchSection):
     """Epochs, and the step of the weights."""
 
-    steps_per_epoch: Count | None = Field(
-        None, description="weight steps that count as an epoch; None: one pass"
+    steps_per_epoch: Annotated[Count, Unit("weight steps")] | None = Field(
+        None, description="weight steps that count as one epoch; None: one pass over the train part"
     )
-    lr: Rate = Field(description="first step size of the weights")
-    weight_decay: NonNegative = Field(description="of the weights that a step trains")
-    max_norm: Rate = Field(description="bound on the gradient's norm")
+    lr: Annotated[Rate, Unit("step size")] = Field(description="first step size of the weights")
+    weight_decay: Annotated[NonNegative, Unit("per step")] = Field(
+        description="weight decay of the weights that a step trains"
+    )
+    max_norm: Annotated[Rate, Unit("gradient norm")] = Field(
+        description="upper bound on the norm of the gradient"
+    )

@@ -26,6 +26,7 @@ from sif.config.sections import (
     Whole,
     one_or_many,
 )
+from sif.utils.units import Unit
 
 
 def _unescaped(value: Any) -> Any:
@@ -59,18 +60,20 @@ class PlantedConfig(Section):
         "histories of films that follow their last ones on two time scales or one, a set, or those "
         "of two-scales shuffled"
     )  # fmt: skip
-    users: Count = Field(600, description="users")
-    items: Count = Field(400, description="items")
-    length: Annotated[int, Field(ge=8, le=10_000)] = Field(
+    users: Annotated[Count, Unit("users")] = Field(600, description="number of generated users")
+    items: Annotated[Count, Unit("items")] = Field(400, description="number of generated items")
+    length: Annotated[int, Field(ge=8, le=10_000), Unit("items")] = Field(
         50, description="items of a user on average, in histories"
     )
-    operation: str = Field("multiply", description="true vector operation O")
+    operation: str = Field("multiply", description="true operation O of the two vectors")
     transforms: Names = Field(
         ("identity", "identity"), description="true element-wise function of each field"
     )
-    dimension: Dimension = Field(2, description="embedding dimensions of the truth")
-    density: Fraction = Field(0.1, description="fraction of all pairs that is observed")
-    noise: NonNegative = Field(0.3, description="noise deviation, in deviations of the signal")
+    dimension: Dimension = Field(2, description="length of the true vectors")
+    density: Fraction = Field(0.1, description="share of all pairs that is observed")
+    noise: Annotated[NonNegative, Unit("signal deviations")] = Field(
+        0.3, description="standard deviation of the noise, as a multiple of that of the signal"
+    )
 
     def arguments(self) -> dict[str, Any]:
         """Arguments of the generator that a kind has, which also takes a seed."""
@@ -88,60 +91,90 @@ _LASTING = {
 class DataConfig(Section):
     """Reading, filtering and splitting of interactions."""
 
-    user: str | None = Field(None, description="column of the user id; None: recognized")
-    item: str | None = Field(None, description="column of the item id; None: recognized")
-    rating: str | None = Field(None, description="column of the rating; None: recognized")
-    timestamp: str | None = Field(None, description="column of the time; None: recognized")
+    user: str | None = Field(
+        None, description="column of the user id; None: recognized by its name"
+    )
+    item: str | None = Field(
+        None, description="column of the item id; None: recognized by its name"
+    )
+    rating: str | None = Field(
+        None, description="column of the rating; None: recognized by its name"
+    )
+    timestamp: str | None = Field(
+        None, description="column of the time; None: recognized by its name"
+    )
     separator: Annotated[str | None, BeforeValidator(_unescaped)] = Field(
-        None, description="field separator; None: sniffed"
+        None, description="character between two columns; None: found by looking at the file"
     )
     context: ContextNames = Field(
-        (), description="further columns to read as ids, each a field of the function (rating only)"
+        (),
+        description="further columns that are read as ids; each becomes a field of the function "
+        "(ratings only)",
     )
-    query: str | None = Field(None, description="query that a database answers with the rows")
+    query: str | None = Field(None, description="query to a database that returns the rows")
     table: str | None = Field(None, description="table of a database, in place of a query")
-    time_buckets: Annotated[int, Field(ge=2)] | None = Field(
-        None, description="buckets of a generated field 'time', equally many train rows each"
+    time_buckets: Annotated[Annotated[int, Field(ge=2)], Unit("buckets")] | None = Field(
+        None,
+        description="number of buckets of a generated field 'time'; each bucket holds equally many "
+        "train rows",
     )
     stream: bool | Literal["auto"] = Field(
-        "auto", description="read files by pieces into mapped files of int32, so that rows need "
-        "not fit in memory; auto: folders, Parquet from 64 MiB, text from 512 MiB"
-    )  # fmt: skip
+        "auto",
+        description="whether files are read piece by piece, for rows that do not fit in memory; "
+        "auto: folders, Parquet from 64 MiB, text from 512 MiB",
+    )
     reader: Literal["local", "ray"] = Field(
         "local", description="who decodes Parquet files: this process, or Ray Data on the cluster "
         "of RAY_ADDRESS, or on a Ray of this machine for that time; the rows are the same"
     )  # fmt: skip
     scratch: AbsolutePath | None = Field(
-        None, description="folder of such files, which stay there for later jobs on the same data; "
-        "None: beside the run folder, until they are mapped"
-    )  # fmt: skip
+        None,
+        description="folder for the files of a reading by pieces, which stay there for later jobs; "
+        "None: a folder beside the run folder that is removed",
+    )
     order: Literal["time", "rows"] | None = Field(
-        None, description="what says which interaction came first: time, or the rows of the file; "
-        "None: time where there is a column of it"
-    )  # fmt: skip
-    min_rating: float | None = Field(None, description="ratings below this are dropped")
-    min_user: Count = Field(1, description="fewest interactions per user")
-    min_item: Count = Field(1, description="fewest interactions per item")
-    since: Moment | None = Field(
-        None, description="interactions before this time are dropped, though users have these "
-        "items all the same; seconds since 1970 or an ISO date"
-    )  # fmt: skip
-    until: Moment | None = Field(
-        None, description="interactions at this time or later are dropped as if they had not "
-        "happened yet"
-    )  # fmt: skip
+        None,
+        description="what tells which interaction came first: the time, or the order of the rows; "
+        "None: the time where there is one",
+    )
+    min_rating: Annotated[float, Unit("rating units")] | None = Field(
+        None, description="ratings below this value are dropped"
+    )
+    min_user: Annotated[Count, Unit("interactions")] = Field(
+        1, description="users with fewer interactions are dropped"
+    )
+    min_item: Annotated[Count, Unit("interactions")] = Field(
+        1, description="items with fewer interactions are dropped"
+    )
+    since: Annotated[Moment, Unit("seconds since 1970")] | None = Field(
+        None,
+        description="earlier interactions are dropped, though their users keep these items; a "
+        "number of seconds or an ISO date",
+    )
+    until: Annotated[Moment, Unit("seconds since 1970")] | None = Field(
+        None,
+        description="interactions at this time or later are dropped as if they had not happened "
+        "yet; a number of seconds or an ISO date",
+    )
     duplicates: Literal["last", "first", "mean", "error"] = Field(
-        "last", description="rule for repeated pairs"
+        "last",
+        description="rule for several rows of the same pair: keep the last, keep the first, take "
+        "the mean, or stop",
     )
-    protocol: str | None = Field(None, description="split protocol; None: the objective's own")
-    moments: Annotated[int, Field(ge=2, le=8)] = Field(
-        3, description="moments of protocol rolling, a tenth of the rows apart"
+    protocol: str | None = Field(
+        None, description="name of the split protocol; None: that of the objective"
     )
-    moment: Count | None = Field(
-        None, description="the one moment of protocol rolling that the job takes, from 1; None: all"
+    moments: Annotated[int, Field(ge=2, le=8), Unit("moments")] = Field(
+        3,
+        description="test moments of protocol rolling; they lie a tenth of the rows apart",
+    )
+    moment: Annotated[Count, Unit("moment, from 1")] | None = Field(
+        None, description="the only moment of protocol rolling that the job runs; None: all moments"
     )
     split_file: AbsolutePath | None = Field(
-        None, description="a split made elsewhere; the dataset's name is then only a label"
+        None,
+        description="file or folder with a split made elsewhere; the name of the data set is then "
+        "only a label",
     )
     dir: AbsolutePath | None = Field(None, description="folder that holds or receives data files")
     planted: PlantedConfig = PlantedConfig()
@@ -180,18 +213,26 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """The parts of a model beside the interaction function."""
 
-    biases: bool | None = Field(None, description="user and item biases; None: the objective's own")
-    init: Rate = Field(0.1, description="deviation of the initial embeddings")
-    history_power: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.5, description="histories are sums over n pairs times n^-this (space staged)"
+    biases: bool | None = Field(
+        None,
+        description="whether the model has user and item biases; None: the choice of the objective",
+    )
+    init: Annotated[Rate, Unit("embedding units")] = Field(
+        0.1, description="standard deviation of the initial embeddings"
+    )
+    history_power: Annotated[float, Field(ge=0, le=1), Unit("power")] = Field(
+        0.5,
+        description="a history is the sum over its n pairs, times n to the minus this power (space "
+        "staged)",
     )
     readout_signs: Literal["mixed", "positive"] = Field(
-        "mixed", description="start of the readout: +1, -1, +1, ... or all +1"
+        "mixed", description="initial signs of the readout: alternating, or all positive"
     )
     similarity: Literal["product", "cosine"] = Field(
-        "product", description="vectors as they are, or scaled to length 1, so that products are "
-        "cosines (rankings, space staged)"
-    )  # fmt: skip
+        "product",
+        description="product: vectors as they are; cosine: vectors scaled to length 1 (rankings in "
+        "space staged)",
+    )
 
 
 Objective = Literal["ranking", "rating"]
@@ -211,32 +252,37 @@ class LossConfig(Section):
     """The loss that training minimizes."""
 
     name: str | None = Field(
-        None, description="loss; None: the objective's own, whole-data or squared"
+        None, description="name of the loss; None: that of the objective, whole-data or squared"
     )
-    positive_weight: NonNegative = Field(
-        3.0, description="weight of an observed pair above the 1 of any pair (whole-data)"
+    positive_weight: Annotated[NonNegative, Unit("weight")] = Field(
+        3.0,
+        description="weight of an observed pair on top of the weight 1 that every pair has "
+        "(whole-data)",
     )
-    negatives: Count = Field(
-        2, description="drawn items (bpr, bce) or pairs (whole-data) per observed pair"
+    negatives: Annotated[Count, Unit("draws per observed pair")] = Field(
+        2, description="items (bpr, bce) or pairs (whole-data) drawn for each observed pair"
     )
-    samples: Count = Field(
-        1024, description="items drawn per batch where a loss over the catalog (softmax, bsl, "
-        "softmax-at-k, cosine-contrastive) does not see all of it: beyond 20,000 items, or an "
-        "eighth as many where scores are no product"
-    )  # fmt: skip
+    samples: Annotated[Count, Unit("items per batch")] = Field(
+        1024,
+        description="items drawn for each batch where a loss over the catalog does not see all "
+        "items: beyond 20,000 items; an eighth as many where scores are no product",
+    )
     sampling: Literal["uniform", "popularity", "in-batch"] = Field(
-        "uniform", description="how such items and negatives are drawn: all alike, by popularity, "
-        "or of the batch's other rows"
-    )  # fmt: skip
-    sampling_power: Annotated[float, Field(ge=0, le=2)] = Field(
-        0.75, description="power of popularity, where items are drawn by it"
+        "uniform",
+        description="how items are drawn: uniformly, by popularity, or from the other rows of the "
+        "batch",
     )
-    history_l2: NonNegative = Field(
-        1.0, description="L2 of a history's row, in units of an embedding's"
+    sampling_power: Annotated[float, Field(ge=0, le=2), Unit("power")] = Field(
+        0.75, description="power of the popularity by which items are drawn"
     )
-    bias_l2: NonNegative = Field(1.0, description="L2 of a bias, in units of an embedding's")
+    history_l2: Annotated[NonNegative, Unit("times an embedding's L2")] = Field(
+        1.0, description="L2 of a row that a history sums"
+    )
+    bias_l2: Annotated[NonNegative, Unit("times an embedding's L2")] = Field(
+        1.0, description="L2 of a bias"
+    )
     l2_scaling: Literal["plain", "sqrt", "linear"] = Field(
-        "sqrt", description="growth of a row's L2 with its number of interactions"
+        "sqrt", description="how the L2 of a row grows with its number of interactions"
     )
 
 
@@ -251,18 +297,29 @@ def _of_functions(stages: tuple[str, ...]) -> tuple[str, ...]:
 class SearchConfig(SearchSection):
     """The search for the interaction function."""
 
-    epochs: Count = Field(60, description="passes over the train part")
-    batch_size: Count | None = Field(None, description="interactions per weight step; None: all")
-    max_interactions: Count | None = Field(
-        1_000_000, description="train interactions searched on, whole users drawn; None: all"
+    epochs: Annotated[Count, Unit("epochs")] = Field(
+        60, description="length of the search, in passes over the train part"
     )
-    dimension: Dimension = Field(8, description="embedding dimensions")
-    lr: Rate = Field(0.05, description="Adam step size of the weights")
-    l2: NonNegative = Field(3.0, description="L2 strength, as in train.l2")
+    batch_size: Annotated[Count, Unit("interactions")] | None = Field(
+        None, description="interactions per weight step; None: all"
+    )
+    max_interactions: Annotated[Count, Unit("interactions")] | None = Field(
+        1_000_000,
+        description="largest number of train interactions that the search sees; whole users are "
+        "drawn; None: all",
+    )
+    dimension: Dimension = Field(8, description="length of the embeddings during the search")
+    lr: Annotated[Rate, Unit("step size")] = Field(
+        0.05, description="Adam step size of the weights"
+    )
+    l2: Annotated[NonNegative, Unit("L2 strength")] = Field(
+        3.0, description="L2 strength during the search, in the units of train.l2"
+    )
     adapt_l2: bool = Field(
-        True, description="move l2 as far as fixed multiply's best strength lies beyond the ends "
-        "of train.l2 (primitives, staged)"
-    )  # fmt: skip
+        True,
+        description="whether l2 moves beyond the ends of train.l2 where fixed multiply prefers "
+        "that (primitives, staged)",
+    )
     stages: Annotated[
         tuple[Stage, ...],
         Field(strict=False, min_length=1),
@@ -270,59 +327,76 @@ class SearchConfig(SearchSection):
         AfterValidator(_of_functions),
     ] = Field(
         ("closed", "order", "encoding", "embedding", "operation", "weighting"),
-        description="stages of space staged that are searched, the others stay neutral; closed and "
-        "order: item-item models of their own, of all rankings and of those whose order is known; "
-        "similarity and loss, of rankings, start at model.similarity and loss.name",
+        description="stages of space staged that are searched; the others stay neutral",
     )
     tables: Literal["own", "shared"] = Field(
-        "own", description="embeddings of each operation, or one set for all (sif, primitives)"
+        "own",
+        description="own: each operation has embeddings of its own; shared: all operations share "
+        "one set (sif, primitives)",
     )
     validate_every_epoch: bool = Field(
-        False, description="judge the selection of every epoch on validation, off the clock, for "
-        "curves over time; random-ws and samplers always judge"
-    )  # fmt: skip
-    arch_every: Count = Field(
-        2, description="weight steps per architecture step, of alpha and of learned transforms; "
-        "DARTS, SNAS and GDAS: always 1"
-    )  # fmt: skip
-    transform_lr: Rate = Field(0.003, description="Adam step size of learned transforms")
-    transform_offset: float = Field(0.0, description="learned transforms start at x + this (sif)")
+        False,
+        description="whether validation judges the selection after every epoch, off the clock; "
+        "samplers and random-ws always do so",
+    )
+    arch_every: Annotated[Count, Unit("weight steps")] = Field(
+        2,
+        description="weight steps between two steps of alpha and of learned transforms; DARTS, "
+        "SNAS and GDAS always take 1",
+    )
+    transform_lr: Annotated[Rate, Unit("step size")] = Field(
+        0.003, description="Adam step size of learned transforms"
+    )
+    transform_offset: Annotated[float, Unit("embedding units")] = Field(
+        0.0, description="learned transforms start at x plus this number (space sif)"
+    )
 
 
 class TrainConfig(Section):
     """The training of the searched function, from scratch."""
 
-    epochs: Count = Field(500, description="passes over the train part, at most")
-    patience: Count = Field(5, description="validations without a better metric")
-    evaluate_every: Count = Field(5, description="epochs between validations")
-    batch_size: Count | None = Field(
+    epochs: Annotated[Count, Unit("epochs")] = Field(
+        500, description="largest number of passes over the train part"
+    )
+    patience: Annotated[Count, Unit("validations")] = Field(
+        5, description="validations without a better metric after which training stops"
+    )
+    evaluate_every: Annotated[Count, Unit("epochs")] = Field(
+        5, description="epochs between two validations"
+    )
+    batch_size: Annotated[Count, Unit("interactions")] | None = Field(
         None, description="interactions per step; None: all; not used with blocks"
     )
-    block_pairs: Count | None = Field(
+    block_pairs: Annotated[Count, Unit("interactions")] | None = Field(
         None,
-        description="interactions of a step over some users; None: all up to 2,000,000 in train, "
-        "a 64th beyond",
+        description="interactions of a step over some of the users; None: all up to 2,000,000 "
+        "train interactions, a 64th beyond",
     )
-    block_bytes: int = Field(
-        1 << 32, ge=1 << 10, le=1 << 50,
-        description="memory of a step over histories, in bytes; larger ones go user block by block",
-    )  # fmt: skip
-    valid_users: Count | None = Field(
-        None, description="users drawn for validation while training (ranking); None: all"
+    block_bytes: Annotated[int, Unit("bytes")] = Field(
+        1 << 32,
+        ge=1 << 10,
+        le=1 << 50,
+        description="memory that a step over histories may take; larger steps go through the users "
+        "block by block",
     )
-    dimension: Dimension = Field(32, description="embedding dimensions")
-    lr: Rate = Field(0.05, description="Adam step size")
+    valid_users: Annotated[Count, Unit("users")] | None = Field(
+        None, description="users drawn for the validations of a training (rankings); None: all"
+    )
+    dimension: Dimension = Field(32, description="length of the embeddings")
+    lr: Annotated[Rate, Unit("step size")] = Field(0.05, description="Adam step size")
     halving_fraction: Fraction = Field(
         1.0, description="share of the epochs that every L2 strength gets before some are dropped"
     )
     halving_keep: Fraction = Field(
         1.0, description="share of the L2 strengths that train to the end"
     )
-    l2: Numbers = Field(
-        (3.0,), description="L2 strengths tried, summed over rows; validation chooses"
+    l2: Annotated[Numbers, Unit("L2 strength")] = Field(
+        (3.0,), description="L2 strengths to try; validation chooses one"
     )
-    extend_grid: Whole = Field(
-        4, description="L2 strengths tried beyond an end of several, while validation gains"
+    extend_grid: Annotated[Whole, Unit("strengths")] = Field(
+        4,
+        description="further L2 strengths to try beyond the end of the list, as long as validation "
+        "gains",
     )
 
 
@@ -358,33 +432,40 @@ class CFConfig(CommonConfig):
         "random-ws": {"candidates": 100},
     }  # fmt: skip
 
-    task: Literal["cf"] = "cf"
-    dataset: NameOrPath = Field("planted", description="a known dataset's name, or a file")
-    objective: Objective = Field("ranking", description="what the recommender is for")
-    space: str = Field("sif", description="search space")
-    spaces: Owned = Field({}, description="settings of spaces of other packages by name")
-    losses: Owned = Field({}, description="settings of losses of other packages by name")
-    metrics_at: Cutoffs = Field(
-        (10, 20), description="lengths of the lists that ranking metrics look at; 10 is always one"
+    task: Literal["cf"] = Field("cf", description="name of the task")
+    dataset: NameOrPath = Field(
+        "planted", description="name of a known data set, or path of a file"
+    )
+    objective: Objective = Field(
+        "ranking", description="ranking: order the items of each user; rating: predict ratings"
+    )
+    space: str = Field("sif", description="name of the search space")
+    spaces: Owned = Field({}, description="settings of spaces of other packages, by name")
+    losses: Owned = Field({}, description="settings of losses, by name")
+    metrics_at: Annotated[Cutoffs, Unit("items")] = Field(
+        (10, 20),
+        description="lengths of the lists that ranking metrics look at; 10 is always among them",
     )
     exclude_seen: ExcludeSeen = Field(
-        "all", description="what recommendations leave out: all that a user has in the data, also "
-        "what filters dropped; what is trained; or nothing"
-    )  # fmt: skip
+        "all",
+        description="items that recommendations leave out: all that the user has in the data, "
+        "those that were trained, or none",
+    )
     refit: Refit = Field(
-        "valid", description="once all is chosen, fit every model again before the test: on train "
-        "and valid rows; not at all (none); also, after the test, the saved one on all rows (all)"
-    )  # fmt: skip
+        "valid",
+        description="valid: fit every model again on train and valid rows before the test; none: "
+        "do not; all: also fit the saved model on all rows after the test",
+    )
     serve: Literal["best", "searched"] = Field(
-        "best", description="model of a job that is saved, in rankings of user and item: of the "
-        "searched one and the baselines the best on validation, or a simpler one within a quarter "
-        "of a standard error; or the searched one in any case"
-    )  # fmt: skip
+        "best",
+        description="best: save the model that validation ranks best, or a simpler one that is "
+        "nearly as good; searched: save the searched function",
+    )
     retrieval: Retrieval = Field(
-        "auto", description="how the served model finds the best items: scores all (exact), or "
-        "those that a graph of the items leads to (approximate); auto: approximate from 200,000 "
-        "items"
-    )  # fmt: skip
+        "auto",
+        description="exact: score all items; approximate: score those that a graph of the items "
+        "leads to; auto: approximate from 200,000 items",
+    )
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
@@ -392,12 +473,14 @@ class CFConfig(CommonConfig):
     train: TrainConfig = TrainConfig()
     histories: HistoriesSection = HistoriesSection()
     baselines: Names = Field(
-        ("all",), description="models to compare with; 'all': the objective's own, []: none"
+        ("all",),
+        description="names of classical models to compare with; all: those of the objective; []: "
+        "none",
     )
     controls: Names = Field(
         ("fixed-multiply", "random-function"),
         description="functions that are trained like the searched one; without fixed-multiply the "
-        "searched one is kept even if validation prefers another; []: none",
+        "searched function is always kept; []: none",
     )
 
     @classmethod

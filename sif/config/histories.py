@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -19,6 +19,7 @@ from sif.config.sections import (
     Share,
     with_defaults,
 )
+from sif.utils.units import Unit
 
 ReaderName = Literal["cell", "scales"]
 SEARCHES: Mapping[ReaderName, Mapping[str, int]] = {
@@ -35,13 +36,22 @@ EMBEDDING_DROPOUT: Mapping[ReaderName, float] = {"cell": 0.0, "scales": 0.5}
 class HistoryDropoutConfig(Section):
     """Chances to drop, each mask fixed over a history."""
 
-    word: Share = Field(0.0, description="an item, wherever it stands")
-    embedding: Share | None = Field(
-        None, description="a value of the items' embeddings; None: 0, of scales 0.5"
+    word: Annotated[Share, Unit("chance")] = Field(
+        0.0, description="chance to drop an item wherever it stands"
     )
-    input: Share = Field(0.0, description="a value of the reader's input")
-    hidden: Share = Field(0.0, description="a value of a cell's state, wherever it is read")
-    output: Share = Field(0.0, description="a value of the reader's output")
+    embedding: Annotated[Share, Unit("chance")] | None = Field(
+        None,
+        description="chance to drop a value of the items' embeddings; None: 0, and 0.5 for scales",
+    )
+    input: Annotated[Share, Unit("chance")] = Field(
+        0.0, description="chance to drop a value of the reader's input"
+    )
+    hidden: Annotated[Share, Unit("chance")] = Field(
+        0.0, description="chance to drop a value of a cell's state wherever it is read"
+    )
+    output: Annotated[Share, Unit("chance")] = Field(
+        0.0, description="chance to drop a value of the reader's output"
+    )
 
     def of(self, reader: ReaderName) -> HistoryDropoutConfig:
         """With what a reader takes where nothing is said."""
@@ -52,19 +62,36 @@ class HistoryDropoutConfig(Section):
 class HistorySearchConfig(CellSearchSection):
     """The search for the reader."""
 
-    epochs: Count = Field(10, description="passes over the users whose histories train weights")
-    users: Count | None = Field(None, description="users of a batch; None: 64, of scales 32")
-    length: Count | None = Field(
-        None, description="items of a history, the last ones; None: 50, of scales 200"
+    epochs: Annotated[Count, Unit("epochs")] = Field(
+        10, description="passes over the users whose histories train weights"
     )
-    valid_share: Part = Field(0.2, description="share of the users, whose histories alpha sees")
+    users: Annotated[Count, Unit("users")] | None = Field(
+        None, description="users of a batch; None: 64, and 32 for scales"
+    )
+    length: Annotated[Count, Unit("items")] | None = Field(
+        None,
+        description="most recent items of a history that are read; None: 50, and 200 for scales",
+    )
+    valid_share: Part = Field(0.2, description="share of the users whose histories train alpha")
     hidden: Dimension = Field(64, description="width of embeddings and states")
-    nodes: Count = Field(4, description="learned nodes of a cell")
-    lr: Rate = Field(8e-3, description="Adam step size of the weights")
-    arch_every: Count = Field(4, description="weight steps per architecture step")
-    weight_decay: NonNegative = Field(0.0, description="L2 of all weights")
-    max_norm: Rate = Field(1.0, description="bound on the gradient's norm")
-    samples: Count | None = Field(None, description="see train.samples; None: 512, of scales 2048")
+    nodes: Annotated[Count, Unit("nodes")] = Field(4, description="learned nodes of a cell")
+    lr: Annotated[Rate, Unit("step size")] = Field(
+        8e-3, description="Adam step size of the weights"
+    )
+    arch_every: Annotated[Count, Unit("weight steps")] = Field(
+        4, description="weight steps between two architecture steps"
+    )
+    weight_decay: Annotated[NonNegative, Unit("per step")] = Field(
+        0.0, description="L2 of all weights"
+    )
+    max_norm: Annotated[Rate, Unit("gradient norm")] = Field(
+        1.0, description="upper bound on the norm of the gradient"
+    )
+    samples: Annotated[Count, Unit("items per batch")] | None = Field(
+        None,
+        description="items drawn for the loss of a batch, as train.samples; None: 512, and 2048 "
+        "for scales",
+    )
     dropout: HistoryDropoutConfig = HistoryDropoutConfig()
 
     def of(self, reader: ReaderName) -> HistorySearchConfig:
@@ -76,27 +103,43 @@ class HistorySearchConfig(CellSearchSection):
 class HistoryTrainConfig(Section):
     """The training of a recommender with a given reader, from scratch."""
 
-    epochs: Count = Field(20, description="passes over the users, at most")
-    patience: Count = Field(3, description="validations without improvement before it stops")
-    evaluate_every: Count = Field(1, description="epochs between validations")
-    users: Count = Field(32, description="users of a batch")
-    length: Count = Field(200, description="items of a history, the last ones")
-    hidden: Dimension = Field(64, description="width of embeddings and states")
-    lr: Rate | None = Field(
-        None, description="first Adam step size, which falls along half a cosine; None: 0.008, of "
-        "scales 0.004"
-    )  # fmt: skip
-    last_lr: Share = Field(0.05, description="last step size, as a share of the first")
-    weight_decay: NonNegative = Field(0.0, description="L2 of all weights")
-    max_norm: Rate = Field(1.0, description="bound on the gradient's norm")
-    loss: Literal["softmax", "squared"] = Field(
-        "softmax", description="loss of the next item over the catalog, also of the search"
+    epochs: Annotated[Count, Unit("epochs")] = Field(
+        20, description="largest number of passes over the users"
     )
-    samples: Count = Field(
-        512, description="items drawn for the loss of a batch, where the catalog is larger than "
-        "exact_items; operations that are no product always draw, an eighth of that"
-    )  # fmt: skip
-    exact_items: Count = Field(20_000, description="items up to which all are in the loss")
+    patience: Annotated[Count, Unit("validations")] = Field(
+        3, description="validations without improvement after which training stops"
+    )
+    evaluate_every: Annotated[Count, Unit("epochs")] = Field(
+        1, description="epochs between two validations"
+    )
+    users: Annotated[Count, Unit("users")] = Field(32, description="users of a batch")
+    length: Annotated[Count, Unit("items")] = Field(
+        200, description="most recent items of a history that are read"
+    )
+    hidden: Dimension = Field(64, description="width of embeddings and states")
+    lr: Annotated[Rate, Unit("step size")] | None = Field(
+        None,
+        description="first Adam step size, which falls along half a cosine; None: 0.008, and 0.004 "
+        "for scales",
+    )
+    last_lr: Share = Field(0.05, description="last step size, as a share of the first")
+    weight_decay: Annotated[NonNegative, Unit("per step")] = Field(
+        0.0, description="L2 of all weights"
+    )
+    max_norm: Annotated[Rate, Unit("gradient norm")] = Field(
+        1.0, description="upper bound on the norm of the gradient"
+    )
+    loss: Literal["softmax", "squared"] = Field(
+        "softmax", description="loss of the next item over the catalog; the search uses it too"
+    )
+    samples: Annotated[Count, Unit("items per batch")] = Field(
+        512,
+        description="items drawn for the loss of a batch where the catalog is larger than "
+        "exact_items; an eighth as many for operations that are no product",
+    )
+    exact_items: Annotated[Count, Unit("items")] = Field(
+        20_000, description="largest catalog whose items are all in the loss"
+    )
     dropout: HistoryDropoutConfig = HistoryDropoutConfig()
 
     def of(self, reader: ReaderName) -> HistoryTrainConfig:
@@ -109,9 +152,10 @@ class HistoriesSection(Section):
     """Readers of histories that a job of interactions compares with its other models."""
 
     readers: Names = Field(
-        (), description="models that read histories in order by gradient steps: scales and cell, "
-        "which are searched, gru and lstm; compared, not served"
-    )  # fmt: skip
+        (),
+        description="models that read histories in order by gradient steps: scales and cell are "
+        "searched, gru and lstm are given; they are compared, not served",
+    )
     search: HistorySearchConfig = HistorySearchConfig()
     train: HistoryTrainConfig = HistoryTrainConfig()
 
@@ -135,10 +179,12 @@ class HistoryConfig(Section, metaclass=Constructed):
     """Reader to method to the settings that its searches start from."""
 
     reader: ReaderName = Field(
-        "cell", description="what is searched: a recurrent cell, or decayed sums of time scales"
+        "cell", description="what is searched: a recurrent cell, or decayed sums over time scales"
     )
-    method: str = Field("nasp", description="search method")
-    methods: dict[str, dict[str, Any]] = Field({}, description="settings of search methods by name")
+    method: str = Field("nasp", description="name of the search method")
+    methods: dict[str, dict[str, Any]] = Field(
+        {}, description="settings of search methods, by name"
+    )
     search: HistorySearchConfig = HistorySearchConfig()
     train: HistoryTrainConfig = HistoryTrainConfig()
 

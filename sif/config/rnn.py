@@ -19,6 +19,7 @@ from sif.config.sections import (
     Section,
     Share,
 )
+from sif.utils.units import Unit
 
 Columns = Annotated[int, Field(ge=2)]
 Optimizer = Literal["sgd", "adam"]
@@ -28,59 +29,99 @@ class TextConfig(Section):
     """The text."""
 
     dir: AbsolutePath | None = Field(None, description="folder that holds or receives data files")
-    max_words: Annotated[int, Field(ge=4)] | None = Field(
-        None, description="most words, by frequency; the others become <unk>; None: all"
+    max_words: Annotated[Annotated[int, Field(ge=4)], Unit("words")] | None = Field(
+        None,
+        description="size of the vocabulary, the most frequent words; the others become <unk>; "
+        "None: all words",
     )
 
 
 class DropoutConfig(Section):
     """Chances to drop, each mask fixed over a window."""
 
-    word: Share = Field(0.0, description="a word, wherever it stands")
-    embedding: Share = Field(0.2, description="a value of the embeddings")
-    input: Share = Field(0.75, description="a value of the cell's input")
-    hidden: Share = Field(0.25, description="a value of a state, wherever it is read")
-    output: Share = Field(0.75, description="a value of the cell's output")
+    word: Annotated[Share, Unit("chance")] = Field(
+        0.0, description="chance to drop a word wherever it stands"
+    )
+    embedding: Annotated[Share, Unit("chance")] = Field(
+        0.2, description="chance to drop a value of the embeddings"
+    )
+    input: Annotated[Share, Unit("chance")] = Field(
+        0.75, description="chance to drop a value of the cell's input"
+    )
+    hidden: Annotated[Share, Unit("chance")] = Field(
+        0.25, description="chance to drop a value of a state wherever it is read"
+    )
+    output: Annotated[Share, Unit("chance")] = Field(
+        0.75, description="chance to drop a value of the cell's output"
+    )
 
 
 class RecurrentSearchConfig(CellSearchSection):
     """The search for the cell; the defaults are those of DARTS on Penn Treebank."""
 
-    columns: Columns = Field(256, description="columns of the text that are read side by side")
-    bptt: Count = Field(35, description="steps of a window")
-    valid_share: Part = Field(0.1, description="share of the train part, its end, that alpha sees")
-    hidden: Count = Field(300, description="width of embeddings and states")
-    nodes: Count = Field(8, description="learned nodes of the cell")
-    optimizer: Optimizer = Field("sgd", description="of the weights")
-    lr: Rate = Field(20.0, description="step size of the weights")
-    weight_decay: NonNegative = Field(5e-7, description="of the weights")
-    max_norm: Rate = Field(0.25, description="bound on the gradient's norm")
+    columns: Annotated[Columns, Unit("columns")] = Field(
+        256, description="columns of the text that are read side by side"
+    )
+    bptt: Annotated[Count, Unit("words")] = Field(35, description="length of a window")
+    valid_share: Part = Field(
+        0.1, description="share of the train part, at its end, that trains alpha"
+    )
+    hidden: Annotated[Count, Unit("numbers")] = Field(
+        300, description="width of embeddings and states"
+    )
+    nodes: Annotated[Count, Unit("nodes")] = Field(8, description="learned nodes of the cell")
+    optimizer: Optimizer = Field("sgd", description="optimizer of the weights")
+    lr: Annotated[Rate, Unit("step size")] = Field(20.0, description="step size of the weights")
+    weight_decay: Annotated[NonNegative, Unit("per step")] = Field(
+        5e-7, description="weight decay of the weights"
+    )
+    max_norm: Annotated[Rate, Unit("gradient norm")] = Field(
+        0.25, description="upper bound on the norm of the gradient"
+    )
     normalize: bool = Field(
-        True, description="whether a search of single operations normalizes every state over the "
-        "columns, as mixtures (DARTS) always do; no training from scratch does"
-    )  # fmt: skip
+        True,
+        description="whether a search of single operations normalizes every state over the "
+        "columns; mixtures (DARTS) always do, trainings from scratch never do",
+    )
     dropout: DropoutConfig = DropoutConfig()
 
 
 class RecurrentTrainConfig(Section):
     """The training of a language model with a searched cell, from scratch."""
 
-    epochs: Count = Field(8000, description="passes over the train part, at most")
-    patience: Count = Field(50, description="validations without improvement before it stops")
-    columns: Count = Field(64, description="columns of the text that are read side by side")
-    bptt: Count = Field(35, description="steps of a window, in the mean")
-    vary: bool = Field(True, description="random lengths of windows (AWD-LSTM)")
-    hidden: Count = Field(850, description="width of embeddings and states")
-    optimizer: Optimizer = Field("sgd", description="of the weights")
-    lr: Rate = Field(20.0, description="step size")
-    weight_decay: NonNegative = Field(8e-7, description="L2 of all weights")
-    max_norm: Rate = Field(0.25, description="bound on the gradient's norm")
-    averaging: Count | None = Field(
-        5, description="weights are averaged once the best of all but the last so many validations "
-        "was better than the present one; None: never"
-    )  # fmt: skip
-    activation: NonNegative = Field(0.0, description="penalty on large outputs")
-    slowness: NonNegative = Field(1e-3, description="penalty on outputs that change")
+    epochs: Annotated[Count, Unit("epochs")] = Field(
+        8000, description="largest number of passes over the train part"
+    )
+    patience: Annotated[Count, Unit("validations")] = Field(
+        50, description="validations without improvement after which training stops"
+    )
+    columns: Annotated[Count, Unit("columns")] = Field(
+        64, description="columns of the text that are read side by side"
+    )
+    bptt: Annotated[Count, Unit("words")] = Field(35, description="mean length of a window")
+    vary: bool = Field(True, description="whether windows have random lengths, as in AWD-LSTM")
+    hidden: Annotated[Count, Unit("numbers")] = Field(
+        850, description="width of embeddings and states"
+    )
+    optimizer: Optimizer = Field("sgd", description="optimizer of the weights")
+    lr: Annotated[Rate, Unit("step size")] = Field(20.0, description="step size")
+    weight_decay: Annotated[NonNegative, Unit("per step")] = Field(
+        8e-7, description="L2 of all weights"
+    )
+    max_norm: Annotated[Rate, Unit("gradient norm")] = Field(
+        0.25, description="upper bound on the norm of the gradient"
+    )
+    averaging: Annotated[Count, Unit("validations")] | None = Field(
+        5,
+        description="weights are averaged once the best validation before the last so many is "
+        "better than the present one; None: never",
+    )
+    activation: Annotated[NonNegative, Unit("penalty weight")] = Field(
+        0.0, description="weight of the penalty on large outputs"
+    )
+    slowness: Annotated[NonNegative, Unit("penalty weight")] = Field(
+        1e-3, description="weight of the penalty on outputs that change from step to step"
+    )
     dropout: DropoutConfig = DropoutConfig(word=0.1)
 
 
@@ -96,14 +137,16 @@ class RNNConfig(CellsConfig):
         name: {"arch_lr": 3e-3} for name in ("nasp", *RELAXATIONS)
     }  # as published for DARTS on Penn Treebank
 
-    task: Literal["rnn"] = "rnn"
+    task: Literal["rnn"] = Field("rnn", description="name of the task")
     dataset: NameOrPath = Field(
-        "grammar", description="a known text's name, or a folder with train, valid and test"
+        "grammar",
+        description="name of a known text, or a folder with train.txt, valid.txt and test.txt",
     )
     data: TextConfig = TextConfig()
     search: RecurrentSearchConfig = RecurrentSearchConfig()
     train: RecurrentTrainConfig = RecurrentTrainConfig()
     baselines: Names = Field(
-        ("random-ws", "lstm"), description="to compare with: search methods (random-ws, "
-        "darts-1, gdas, tpe, ...), published cells (darts-v1, darts-v2, enas), lstm; []: nothing"
-    )  # fmt: skip
+        ("random-ws", "lstm"),
+        description="what to compare with: search methods (random-ws, darts-1, gdas, tpe, ...), "
+        "published cells (darts-v1, darts-v2, enas) and lstm; []: nothing",
+    )

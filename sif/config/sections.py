@@ -29,6 +29,7 @@ from sif.errors import ConfigError
 from sif.utils.addresses import FILE_SCHEMES, entered, is_address
 from sif.utils.durations import seconds_of
 from sif.utils.paths import exists, expanded
+from sif.utils.units import Unit
 
 if TYPE_CHECKING:  # it has no public name
     from pydantic._internal._model_construction import ModelMetaclass
@@ -37,14 +38,14 @@ else:
 
 _LARGEST = 2**63 - 1  # of numpy and torch
 Count = Annotated[int, Field(ge=1, le=_LARGEST)]
-Dimension = Annotated[int, Field(ge=1, le=65_536)]
-Threads = Annotated[int, Field(ge=1, le=1024)]
+Dimension = Annotated[int, Field(ge=1, le=65_536), Unit("numbers")]
+Threads = Annotated[int, Field(ge=1, le=1024), Unit("threads")]
 Whole = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, le=1e36)]  # ten times as much has no float32 step
 NonNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(gt=0, le=1)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-Chance = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(gt=0, le=1), Unit("share")]
+Share = Annotated[float, Field(ge=0, lt=1), Unit("share")]
+Chance = Annotated[float, Field(ge=0, le=1), Unit("chance")]
 
 
 def _absolute(path: Path) -> Path:
@@ -107,25 +108,33 @@ class SearchSection(Section):
     The settings of a method are its own (`CommonConfig.methods`).
     """
 
-    epochs: Count = Field(50, description="passes over the train part")
-    seconds: Rate | None = Field(
-        None, description="CPU seconds of the search, over all sittings; None: epochs decide"
+    epochs: Annotated[Count, Unit("epochs")] = Field(
+        50, description="length of the search, in passes over the train part"
     )
-    steps: Count | None = Field(
-        None, description="weight steps of the search, over all candidates; None: epochs decide"
+    seconds: Annotated[Rate, Unit("CPU seconds")] | None = Field(
+        None,
+        description="length of the search in CPU seconds, summed over interruptions; None: "
+        "`epochs` decides",
     )
-    candidate_epochs: Count | None = Field(
-        None, description="epochs of each selection that a sampler (random, tpe, nsga2, "
-        "exhaustive) trains from scratch; None: a tenth of epochs"
-    )  # fmt: skip
+    steps: Annotated[Count, Unit("weight steps")] | None = Field(
+        None,
+        description="length of the search in weight steps, summed over all candidates; None: "
+        "`epochs` decides",
+    )
+    candidate_epochs: Annotated[Count, Unit("epochs")] | None = Field(
+        None,
+        description="epochs for which a sampler (random, tpe, nsga2, exhaustive) trains each "
+        "candidate; None: a tenth of `epochs`",
+    )
+    lr: Annotated[Rate, Unit("step size")] = Field(description="step size of the weights")
+    arch_every: Annotated[Count, Unit("weight steps")] = Field(
+        1,
+        description="weight steps between two architecture steps; DARTS, SNAS and GDAS always take "
+        "1",
+    )
     choices: dict[str, Names] = Field(
         {}, description="operations to choose from by block, such as operation: [multiply, plus]; "
         "blocks that are not named keep all; the page of a run names blocks and operations"
-    )  # fmt: skip
-    lr: Rate = Field(description="step size of the weights")
-    arch_every: Count = Field(
-        1, description="weight steps per architecture step, of alpha and of continuous parameters; "
-        "DARTS, SNAS and GDAS: always 1"
     )  # fmt: skip
 
     @model_validator(mode="after")
@@ -145,22 +154,26 @@ class SearchSection(Section):
 class TrackingConfig(Section):
     """Records of a job outside its run folder."""
 
-    enabled: bool = Field(True, description="record the job in MLflow")
+    enabled: bool = Field(True, description="whether the job is recorded in MLflow")
     uri: StoreAddress | None = Field(
-        None, description="MLflow tracking URI; None: the working directory's own store"
+        None, description="address of the MLflow store; None: a store in the working directory"
     )
     required: bool = Field(
-        False, description="stop before the job if the store cannot be used; false: go on without"
+        False,
+        description="whether a job stops when the store cannot be used; false: the job goes on "
+        "without it",
     )
-    experiment: str = Field("sif", description="MLflow experiment")
+    experiment: str = Field("sif", description="name of the MLflow experiment")
     run_name: str | None = Field(
         None, description="name of the job's MLflow run; None: data, method and seed"
     )
-    parent: str | None = Field(None, description="MLflow run in which the job's is nested")
+    parent: str | None = Field(None, description="MLflow run that contains the run of this job")
     register_as: Annotated[str, Field(pattern=r"^[\w.\- ]*\w$")] | None = Field(
-        None, description="name in MLflow's registry that gets a version of the model; None: none"
+        None,
+        description="name in MLflow's registry under which the model is registered; None: not "
+        "registered",
     )
-    model_mb: NonNegative = Field(
+    model_mb: Annotated[NonNegative, Unit("MiB")] = Field(
         200.0, description="largest model that MLflow gets a copy of, MiB; a larger one, unless it "
         "is registered, is named there and stays in the run folder"
     )  # fmt: skip
@@ -194,27 +207,33 @@ class CommonConfig(Section, metaclass=Constructed):
     """Method to those of its settings that the task's searches start from, not the method's own."""
 
     task: str = Field(description="name of the task")
-    dataset: NameOrPath = Field(description="a known dataset's name, or a file")
-    budget: Duration = Field(
-        600.0, description="wall time of the job: seconds, or a text such as 10min; what does not "
-        "fit is not done; None: no limit"
-    )  # fmt: skip
-    seed: int = Field(0, ge=0, le=2**32 - 1, description="root of every random stream")
-    device: Annotated[str, AfterValidator(_device)] = Field(
-        "auto", description="auto (cuda where there is one), cpu, cuda or cuda:N"
+    dataset: NameOrPath = Field(description="name of a known data set, or path of a file")
+    budget: Annotated[Duration, Unit("seconds")] = Field(
+        600.0,
+        description="wall time of the job, in seconds or as a text such as 10min; the plan leaves "
+        "out what does not fit; None: no limit",
     )
-    threads: Threads | None = Field(None, description="CPU threads; None: torch's own choice")
-    method: str = Field("nasp", description="search method")
+    seed: Annotated[int, Unit("-")] = Field(
+        0, ge=0, le=2**32 - 1, description="seed of every random stream"
+    )
+    device: Annotated[str, AfterValidator(_device)] = Field(
+        "auto", description="cpu, cuda, cuda:N, or auto, which takes a GPU where there is one"
+    )
+    threads: Threads | None = Field(
+        None, description="number of CPU threads; None: the choice of torch"
+    )
+    method: str = Field("nasp", description="name of the search method")
     methods: dict[str, dict[str, Any]] = Field(
-        {}, description="settings of search methods by name, such as nasp: {explore: 0.2}; "
-        "`sif methods` lists them"
-    )  # fmt: skip
+        {},
+        description="settings of search methods by name, such as nasp: {explore: 0.2}; `sif "
+        "methods` lists them",
+    )
     output_dir: Annotated[Path, Field(strict=False)] | None = Field(
-        None, description="run folder; None: a new one under runs/"
+        None, description="run folder; None: a new folder under runs/"
     )
     tracking: TrackingConfig = TrackingConfig()
-    checkpoint_seconds: NonNegative = Field(
-        10.0, description="seconds between checkpoints, at least; 0: after every epoch"
+    checkpoint_seconds: Annotated[NonNegative, Unit("seconds")] = Field(
+        10.0, description="shortest time between two checkpoints; 0: a checkpoint after every epoch"
     )
 
     @classmethod

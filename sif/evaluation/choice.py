@@ -4,7 +4,7 @@ The best mean on validation leads. Of all models whose mean is within a quarter 
 of the leader's, the error of the paired differences over users, the simplest one is chosen. So near
 it is almost a toss-up: the simpler one is the better one in two of five such cases, and a model
 with more to choose looks better on validation than it is. A whole error, or a 95 % interval that
-contains 0, would serve what is worse: `benchmarks/choice_margin.py`, docs/protocols.md.
+contains 0, would serve what is worse: `benchmarks/choice_margin.py`, docs/results/protocols.md.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ every model, ours and the baselines, avoids that:
   same holds for rows folded in from cold rows alone (`ColdStartRule.without_known_pairs`);
 - rating: a cold row is zero, bias included, as the L2 penalty alone would make it.
 
-docs/protocols.md has the figures behind it.
+docs/results/protocols.md has the figures behind it.
 """
 
 from __future__ import annotations

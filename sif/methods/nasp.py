@@ -2,7 +2,8 @@
 
 An architecture step scores every candidate on a validation batch, at the discrete selection that
 alpha projects to; it descends with the scores on the continuous alpha, projects alpha to the next
-selection, and puts alpha back into [0, 1]. Differences from the published code: docs/nasp.md.
+selection, and puts alpha back into [0, 1]. docs/concepts/nasp.md lists the differences from the
+published code.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from sif.core.space import Batch, ReplacementScored, Space
 from sif.errors import ConfigError
 from sif.methods.kind import MethodKind
 from sif.methods.settings import MethodSettings
+from sif.utils.units import Unit
 
 ADAM_BETAS = (0.5, 0.999)
 """Betas of the architecture optimizer (train_search.py and architect.py of NASP-codes)."""
@@ -41,42 +43,50 @@ class NaspSettings(MethodSettings):
     """Settings of NASP; the presets of a task may give other values than these defaults."""
 
     warmup: Share = Field(
-        0.1, description="share of the epochs, from the first, that trains all operations in turn"
+        0.1,
+        description="share of the epochs, from the first on, that trains all operations in turn",
     )
-    arch_start: Annotated[float | str, PlainValidator(_arch_start)] = Field(
-        "warmup", description="share of the epochs before the first step of alpha, which may come "
-        "during the warm-up; warmup: after it, half_warmup: after half of it"
-    )  # fmt: skip
-    settle_steps: Whole = Field(
-        0, description="weight steps that each new selection trains alone, so that its weights are "
-        "trained before its neighbors start from them"
-    )  # fmt: skip
+    arch_start: Annotated[float | str, PlainValidator(_arch_start), Unit("share")] = Field(
+        "warmup",
+        description="share of the epochs before the first step of alpha; warmup: alpha starts "
+        "after the warm-up; half_warmup: after half of it",
+    )
+    settle_steps: Annotated[Whole, Unit("weight steps")] = Field(
+        0, description="weight steps for which a new selection trains alone before it is compared"
+    )
     explore: Chance = Field(
-        0.2, description="chance that a weight step draws all operations afresh"
+        0.2, description="chance that a weight step trains other operations than the selected ones"
     )
     score: Literal["gradient", "replacement_loss"] = Field(
-        "gradient", description="score on which alpha descends: the gradient by the gates, or the "
-        "error with each candidate in place of the selected one (spaces of cf)"
-    )  # fmt: skip
-    arch_optimizer: Literal["plain", "adam"] = Field(
-        "adam", description="proximal step of the paper, or Adam as in the published code"
+        "gradient",
+        description="score on which alpha descends: the gradient of the gates, or the loss with "
+        "each candidate in place of the selected one (cf only)",
     )
-    arch_lr: Rate = Field(
-        3e-4, description="step size of alpha, per unit of score (plain) or per step (adam)"
+    arch_optimizer: Literal["plain", "adam"] = Field(
+        "adam",
+        description="optimizer of alpha: the plain proximal step of the paper, or Adam as in the "
+        "published code",
+    )
+    arch_lr: Annotated[Rate, Unit("step size")] = Field(
+        3e-4, description="step size of alpha: per unit of score (plain) or per step (adam)"
     )
     alpha_constraint: Literal["shift", "clip"] = Field(
-        "shift", description="rule that keeps alpha in [0, 1]; clip: as published"
+        "shift", description="rule that keeps alpha in [0, 1]; clip is the published one"
     )
-    complexity_penalty: NonNegative = Field(
-        0.0, description="weight of an operation's cost (eta of the paper); rnn has none"
+    complexity_penalty: Annotated[NonNegative, Unit("penalty weight")] = Field(
+        0.0,
+        description="weight of the cost of the selected operations, eta in the paper; recurrent "
+        "cells have no cost",
     )
-    probe_operations: Fraction = Field(
+    probe_operations: Annotated[Fraction, Unit("chance")] = Field(
         1.0,
-        description="chance that a candidate beyond the two best of an edge is probed; "
-        "1: exact (staged: always)",
+        description="chance that a candidate beyond the two best of an edge is probed; 1: the "
+        "gradient is exact (always in staged)",
     )
     probe_rows: Fraction = Field(
-        1.0, description="share of a validation batch that probes see; 1: exact (cf: always)"
+        1.0,
+        description="share of a validation batch that probes see; 1: the gradient is exact (always "
+        "in cf)",
     )
 
     def warmup_steps(self, steps: int, unit: int) -> int:

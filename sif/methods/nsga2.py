@@ -19,12 +19,15 @@ from sif.methods.kind import MethodKind, seeded
 from sif.methods.sampler import WORST, Evaluated, Sampler
 from sif.methods.settings import MethodSettings
 from sif.utils.optional import library
+from sif.utils.units import Unit
 
 
 class Nsga2Settings(MethodSettings):
     """Settings of NSGA-II."""
 
-    population: Annotated[int, Field(ge=2)] = Field(16, description="selections of a generation")
+    population: Annotated[int, Field(ge=2), Unit("selections")] = Field(
+        16, description="selections of a generation"
+    )
 
 
 class Nsga2(Sampler):

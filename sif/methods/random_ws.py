@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -24,12 +24,13 @@ from sif.core.selections import Selections
 from sif.core.space import Batch, Space
 from sif.methods.kind import MethodKind
 from sif.methods.settings import MethodSettings
+from sif.utils.units import Unit
 
 
 class RandomWSSettings(MethodSettings):
     """Settings of random search with weight sharing."""
 
-    candidates: Count = Field(
+    candidates: Annotated[Count, Unit("selections")] = Field(
         16, description="different selections that are judged at the end, if the space has so many"
     )
 

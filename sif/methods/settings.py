@@ -6,9 +6,12 @@ A method's settings are a model beside it (`Nasp.Settings`), validated from ever
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from sif.config.sections import NonNegative, Rate, Section
+from sif.utils.units import Unit
 
 
 class MethodSettings(Section):
@@ -47,5 +50,7 @@ class MethodSettings(Section):
 class RelaxationSettings(MethodSettings):
     """Settings of DARTS, SNAS and GDAS: the Adam step of alpha, as in DARTS, appendix A.1.1."""
 
-    arch_lr: Rate = Field(3e-4, description="Adam step size of alpha")
-    arch_weight_decay: NonNegative = Field(1e-3, description="weight decay of alpha")
+    arch_lr: Annotated[Rate, Unit("step size")] = Field(3e-4, description="Adam step size of alpha")
+    arch_weight_decay: Annotated[NonNegative, Unit("per step")] = Field(
+        1e-3, description="weight decay of alpha"
+    )

@@ -57,7 +57,7 @@ class BatchSource:
 
     @property
     def is_large(self) -> bool:
-        """Whether a pass has few steps, each over many pairs, whatever the size of a batch."""
+        """True if a pass has few steps, each over many pairs, whatever the size of a batch."""
         return self.sized_by > MAX_EXACT
 
     def step_pairs(

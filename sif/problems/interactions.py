@@ -278,7 +278,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
 
     @property
     def encodes(self) -> bool:
-        """Whether the search has functions with histories."""
+        """True if the search has functions with histories."""
         return bool(self.kind.stages and ENCODING_STAGES & set(self.stages))
 
     @cached_property

@@ -22,7 +22,7 @@ STEP = 2.0
 """Ratio of the next strength beyond an end of the grid to that end."""
 GAIN = 0.002
 """Share of the validation metric that a strength beyond the end must gain to go on: about the
-spread over seeds on ML-100K (docs/ifc-bench.md)."""
+spread over seeds on ML-100K (docs/results/ifc-bench.md)."""
 
 
 def follows(config: CFConfig, space: SpaceKind) -> bool:
@@ -41,8 +41,8 @@ def search_strength(config: CFConfig, preferred: float) -> float:
 
     A search judges functions that it trains itself. Under a strength that suits other data it
     judges how they tolerate this strength: on generated ratings it chose sums and maxima in place
-    of the planted product (docs/results.md). The strength moves toward the preferred one and never
-    past it.
+    of the planted product (docs/results/default-job.md). The strength moves toward the preferred
+    one and never past it.
 
     Args:
         config: Of the job.

@@ -70,7 +70,7 @@ def compare(
             left out for all.
         against: Name of the one that the others are compared with; None: the first.
         metric: To compare by; None: "ndcg@10", or "rmse".
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Returns:
         One row per model: "model", the metric, "difference" to the reference with "low" and "high",
@@ -79,7 +79,7 @@ def compare(
     Raises:
         NotFittedError: A model before `fit`.
         ConfigError: No models, an unknown `against` or `metric`, or different objectives.
-        DataError: As in `evaluate`; or there are no common users.
+        DataError: For the reasons of `evaluate`, or there are no common users.
 
     Examples:
         >>> late = pd.DataFrame({"user": ["c0", "c1", "c2"], "item": ["mug0", "tea0", "mug3"]})

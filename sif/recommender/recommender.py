@@ -71,8 +71,8 @@ class Recommender(Estimator):
 
     Args:
         objective: "ranking" (the best items for a user) or "rating" (numbers of stars).
-        space: Of the search: "staged", "sif" or "primitives".
-        method: Of the search: "nasp", "random", "tpe", "nsga2" or "exhaustive" in any space; in
+        space: Search space: "staged", "sif" or "primitives".
+        method: Search method: "nasp", "random", "tpe", "nsga2" or "exhaustive" in any space; in
             "sif" and "primitives", whose functions share weights, also others, such as "darts-1".
         budget: Wall-clock of a whole fit, once libraries are loaded: seconds, a text such as "90s"
             or "2min", or a timedelta; None: whatever the settings take.
@@ -82,10 +82,10 @@ class Recommender(Estimator):
             seconds (popularity and EASE; the global mean and biases for ratings).
         seed: Root of all randomness.
         device: "auto", "cpu", "cuda" or "cuda:N"; of the search and the training.
-        threads: Of the CPU, of the search and the training; None: torch's default.
+        threads: CPU threads of the search and the training; None: torch's default.
         settings: Any other settings, nested or by dotted names, such as {"train.epochs": 50}.
         unknown: Answer of `recommend` to an unknown user: "error", or "popular" items.
-        verbose: Whether `fit` reports its progress on standard error; the logger "sif" always does.
+        verbose: True to have `fit` report on standard error; the logger "sif" always does.
 
     Attributes:
         model_: The served model, once there is one.
@@ -144,14 +144,14 @@ class Recommender(Estimator):
         fitted again on all rows, in as many steps as validation found best, scaled with the rows.
 
         Args:
-            data: Interactions: a pandas data frame whose columns have usual names (user, item, and
-                perhaps rating, timestamp, title), the path of a file of one, a known data set's
-                name, a sparse user by item matrix, or `Interactions`. Of a matrix all rows and
-                columns are ids, the empty ones too: users and items without training; in rankings
-                its values above zero are the positives. Of the others every row is one, whatever
-                its rating, unless `min_rating` is set.
-            valid: The same, for the choices; None: a tenth of every user's interactions, the last
-                ones of rankings with times.
+            data: A pandas data frame with the usual names of columns (user, item, and perhaps
+                rating, timestamp, title). Or the path of a file, a known data set's name, a sparse
+                user by item matrix, or `Interactions`. Of a matrix all rows and columns are ids,
+                the empty ones too: users and items without training. In rankings its values above
+                zero are the positives. Of the others every row is one, whatever its rating, unless
+                `min_rating` is set.
+            valid: Interactions that make the choices, in any such form; None: a tenth of every
+                user's interactions, the last ones of rankings with times.
             refit: "all" or "valid" fits again on the rows of both; "none" serves the first fit. As
                 long as it is "all", a setting `refit` rules.
 
@@ -207,8 +207,8 @@ class Recommender(Estimator):
         """Reads what `save` or a run left in a folder; needs no interactions.
 
         Args:
-            folder: Of a saved model, or of a run.
-            unknown: See the constructor.
+            folder: The folder of a saved model, or of a run.
+            unknown: Answer to an unknown user: "error", or "popular" items.
 
         Returns:
             A recommender that answers as the one that was saved.
@@ -279,13 +279,13 @@ class Recommender(Estimator):
         """Takes in new items, then users, by folding; `fit` again once there are many.
 
         Args:
-            data: See `fold_in`.
+            data: Interactions, in any form that `fold_in` takes.
 
         Returns:
             The same object.
 
         Raises:
-            DataError, ConfigError: See `fold_in`.
+            DataError, ConfigError: For the reasons of `fold_in`.
 
         Examples:
             >>> new = pd.DataFrame({"user": ["c1", "c3", "c5"], "item": "tea-new"})
@@ -366,8 +366,8 @@ class Recommender(Estimator):
         Raises:
             NotFittedError: There is no model yet.
             UnknownIdError: An unknown item.
-            ConfigError: As in `recommend`; or ratings that do not fit.
-            DataError: As in `recommend`; or ratings too large to fold in.
+            ConfigError: For the reasons of `recommend`, or ratings that do not fit.
+            DataError: For the reasons of `recommend`, or ratings too large to fold in.
 
         Examples:
             >>> model.recommend_new(["tea1", "tea2", "tea3"], n=2)["rank"].tolist()
@@ -396,7 +396,7 @@ class Recommender(Estimator):
             that they were given in, with minus infinity.
 
         Raises:
-            NotFittedError, UnknownIdError, ConfigError, DataError: See `recommend`.
+            NotFittedError, UnknownIdError, ConfigError, DataError: For the reasons of `recommend`.
 
         Examples:
             >>> sorted(model.rank("c1", ["mug2", "tea2"])["item"])
@@ -424,8 +424,8 @@ class Recommender(Estimator):
 
         Args:
             users: One id for all pairs, or b of them.
-            items: The same.
-            context: The same, of each further field of the model.
+            items: Item ids, in any such form.
+            context: Ids of each further field of the model, in any such form.
 
         Returns:
             Scores (b,), or a number for single ids.
@@ -515,7 +515,7 @@ class Recommender(Estimator):
             See `similar_items`, with "user" in place of "item".
 
         Raises:
-            NotFittedError, UnknownIdError, ConfigError, DataError: See `similar_items`.
+            NotFittedError, UnknownIdError, ConfigError, DataError: As `similar_items` does.
 
         Examples:
             >>> model.similar_users(["c1", "c2"], n=1)["similar_to"].tolist()

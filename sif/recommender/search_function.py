@@ -30,17 +30,17 @@ def search_function(
 
     Args:
         data: Interactions, as of `Recommender.fit`.
-        space: See `Recommender`.
-        method: See `Recommender`.
+        space: Search space: "staged", "sif" or "primitives".
+        method: Search method, such as "nasp" or "random".
         budget: Wall-clock of reading and searching; see `Recommender`. A search whose alpha had no
             time to move gives fixed multiply, with a warning.
-        objective: See `Recommender`.
+        objective: "ranking" or "rating".
         valid: Interactions that the architecture is judged on; None: a tenth of every user's.
-        min_rating: See `Recommender`.
-        seed: See `Recommender`.
-        device: See `Recommender`.
-        threads: See `Recommender`.
-        settings: See `Recommender`.
+        min_rating: Ratings below it are left out; None: none are.
+        seed: Root of all randomness.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        threads: CPU threads; None: torch's default.
+        settings: Any other settings, nested or by dotted names.
 
     Returns:
         The function: `expression` has it on one line, `sif.InteractionFunction` makes a torch

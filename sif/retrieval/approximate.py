@@ -164,7 +164,7 @@ class ApproximateEngine:
         return counts
 
     def is_cheaper(self, in_sight: int) -> bool:
-        """Whether a search that keeps so many items in sight is cheaper than scoring all."""
+        """True if a search that keeps so many items in sight is cheaper than scoring all."""
         return in_sight <= self._affordable
 
     def _searched(
@@ -269,7 +269,7 @@ class Recall:
 
     @property
     def suffices(self) -> bool:
-        """Whether it is at least `TARGET`, also for others than these users."""
+        """True if it is at least `TARGET`, also for others than these users."""
         return self.mean - self.error >= TARGET
 
 
@@ -291,7 +291,7 @@ def head_and_rest(vectors: NDArray[np.float32], rows: Numbers) -> tuple[Numbers,
 
     The rest comes by direction. A graph keeps its items in the order in which they were added, and
     those that a search meets one after the other then lie side by side: with a million items it is
-    built in half the time (docs/recommender.md).
+    built in half the time (docs/results/serving.md).
     """
     length = np.square(vectors[rows]).sum(axis=1)
     order = np.argsort(-length, kind="stable")
@@ -314,7 +314,7 @@ def _directions(vectors: NDArray[np.float32], head: Numbers, rest: Numbers) -> N
 
 
 def may_pay(n_items: int) -> bool:
-    """Whether a graph may be faster than the exact engine for so many items."""
+    """True if a graph may be faster than the exact engine for so many items."""
     return EXPANSIONS[0] * CANDIDATE_COST < n_items
 
 

@@ -70,7 +70,7 @@ class Catalogue:
 
     @property
     def is_product(self) -> bool:
-        """Whether items' order for a user is that of products with one vector of theirs."""
+        """True if items' order for a user is that of products with one vector of theirs."""
         return self.is_personalized and not self._kernels
 
     @cached_property

@@ -3,8 +3,8 @@
 The graph is a navigable small world (Malkov and Yashunin, 2020) over the inner product itself
 (Morozov and Babenko, NeurIPS 2018). Reductions to cosine or distance by one more coordinate
 (Bachrach et al., RecSys 2014) find far fewer of the best items in as many steps, since that
-coordinate outweighs the others wherever norms differ (docs/recommender.md). Vectors are kept as
-bfloat16; whoever searches scores what is found again.
+coordinate outweighs the others wherever norms differ (docs/results/serving.md). Vectors are kept
+as bfloat16; whoever searches scores what is found again.
 """
 
 from __future__ import annotations

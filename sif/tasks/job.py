@@ -214,7 +214,7 @@ class JobRunner:
         return decision
 
     def _of_search(self, found: Mapping[str, Found]) -> str:
-        """What the verdict has to say first of a search; empty: nothing."""
+        """The words that stand first in the verdict on a search; empty: none."""
         ours = self.entrants.ours
         if ours not in found:
             given = ours in self.entrants.given

@@ -1,6 +1,6 @@
 """The data of a job's page beside its other files, kept to make the page again: `report.json`.
 
-`docs/report.md` describes its content. Everything is a plain number or text: neither data nor
+`docs/how-to/report.md` describes its content. Everything is a plain number or text: neither data nor
 models are read again.
 """
 

@@ -47,6 +47,15 @@ class Usage:
         uploads: By line of code, how many tensors were copied to it.
         made: Bytes of all tensors that were made there.
         alive: Bytes of those that are still in use.
+
+    Examples:
+        >>> from sif.testing import Accelerator
+        >>> with Accelerator() as gpu:
+        ...     before = gpu.usage()
+        ...     number = torch.ones(2, device=gpu.device).sum().item()
+        ...     used = gpu.usage() - before
+        >>> len(used.waits)
+        1
     """
 
     waits: Counter[str] = field(default_factory=Counter)
@@ -322,7 +331,7 @@ class _Calls(TorchFunctionMode):
         return self._to(Tensor.to, func(x, *args, **kwargs), device)
 
     def _deepcopy(self, func: Any, x: Tensor, memo: dict[int, Any]) -> Tensor:
-        """As torch does it, but by a function that the rules of places know."""
+        """Does what torch does, by a function that the rules of places know."""
         copied: Tensor = x.detach().clone().requires_grad_(x.requires_grad)
         if x.grad is not None:
             copied.grad = x.grad.detach().clone()

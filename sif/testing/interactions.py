@@ -38,6 +38,12 @@ def toy_part(part: str, loss: LossKind, fields: int = 2) -> PartTensors:
         part: "train" or "valid".
         loss: Says whether targets are ratings.
         fields: 2 or 3.
+
+    Examples:
+        >>> from sif.spaces.interaction.registry import LOSSES
+        >>> from sif.testing import toy_part
+        >>> len(toy_part("train", LOSSES["squared"]).ids)
+        18
     """
     sizes = SIZES[:fields]
     every = torch.tensor(list(itertools.product(*map(range, sizes[:2]))))
@@ -55,7 +61,14 @@ def toy_part(part: str, loss: LossKind, fields: int = 2) -> PartTensors:
 
 
 def toy_batch(part: str, loss: LossKind, seed: int = 0, fields: int = 2) -> Batch:
-    """The batch of a toy part with what a loss draws; equal for equal arguments."""
+    """The batch of a toy part with what a loss draws; equal for equal arguments.
+
+    Examples:
+        >>> from sif.spaces.interaction.registry import LOSSES
+        >>> from sif.testing import toy_batch
+        >>> tuple(toy_batch("train", LOSSES["squared"]).ids.shape)
+        (18, 2)
+    """
     draws, train = torch.Generator().manual_seed(seed), part == "train"
     known = () if train else (toy_part("train", loss, fields),)
     shared = SIZES[1] if loss.shared else 0
@@ -76,13 +89,17 @@ class InteractionCase(SpaceCase):
 
     Attributes:
         kind: The space, or its name.
-        loss: Of it, or its name.
+        loss: The loss, or its name.
         fields: 2 or 3.
-        own_tables: See `SpaceContext`.
-        stages: See `SpaceContext`; None: all of the space.
-        settings: Of the space's own.
+        own_tables: True to have embeddings for each operation.
+        stages: Stages that are searched; None: all of the space.
+        settings: The space's own settings.
         loss_settings: Numbers of the loss; None: defaults.
         name: For messages.
+
+    Examples:
+        >>> from sif.testing import SPACE_CHECKS, InteractionCase
+        >>> SPACE_CHECKS[0](InteractionCase("sif"))
     """
 
     kind: SpaceKind | str

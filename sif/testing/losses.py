@@ -76,6 +76,11 @@ class LossCase:
         kind: The loss.
         numbers: With settings of its own as `LossSettings.own`.
         name: For messages.
+
+    Examples:
+        >>> from sif.spaces.interaction.registry import LOSSES
+        >>> from sif.testing import LOSS_CHECKS, LossCase
+        >>> LOSS_CHECKS[0](LossCase(LOSSES["bpr"]))
     """
 
     kind: LossKind
@@ -119,12 +124,17 @@ class LossCase:
 
 
 def check_loss(kind: LossKind, numbers: LossSettings | None = None, name: str = "loss") -> None:
-    """All of `LOSS_CHECKS`; raises ContractError with the first promise that is not kept.
+    """Runs all `LOSS_CHECKS`; raises ContractError with the first promise that is not kept.
 
     Args:
         kind: The loss.
-        numbers: Of it; None: the defaults, with the defaults of settings of its own.
+        numbers: Its numbers; None: the defaults, with the defaults of settings of its own.
         name: For messages.
+
+    Examples:
+        >>> from sif.spaces.interaction.registry import LOSSES
+        >>> from sif.testing import check_loss
+        >>> check_loss(LOSSES["bpr"])
     """
     own = None if kind.settings is None else kind.settings()
     case = LossCase(kind, LossSettings(3.0, 2, own=own) if numbers is None else numbers, name)

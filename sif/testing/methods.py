@@ -36,9 +36,15 @@ class Trial:
     """A method on a small problem.
 
     Attributes:
-        name: Of the method.
+        name: Name of the method.
         run: The run that searches; `steps` of its section is the budget, some epochs long.
         kind: The method, where no name of the table or of an entry point leads to it.
+
+    Examples:
+        >>> from sif.testing import Trial, toy_run
+        >>> found = Trial("nasp", toy_run("space=primitives")).search()
+        >>> found.genotype.space
+        'primitives'
     """
 
     name: str
@@ -57,11 +63,15 @@ class Trial:
 
 
 def check_method(trial: Trial, kills: Sequence[int] = (1, 3)) -> SearchResult:
-    """All checks; returns what the search found.
+    """Runs all checks of a method; returns what the search found.
 
     Args:
         trial: The method on a small problem, which some seven searches are made on.
         kills: Saved states after which a search is killed and resumed.
+
+    Examples:
+        >>> from sif.testing import Trial, check_method, toy_run
+        >>> found = check_method(Trial("random-ws", toy_run("space=primitives")), kills=(1,))
     """
     found = check_steps(trial)
     check_selections(found, trial.run.make_space(False).blocks)

@@ -29,7 +29,15 @@ _TORCH = os.path.dirname(torch.__file__) + os.sep
 
 
 class MixedDevicesError(ContractError):
-    """A function that got tensors of two devices."""
+    """A function that got tensors of two devices.
+
+    Examples:
+        >>> from sif.testing import Accelerator
+        >>> with Accelerator() as gpu:
+        ...     torch.ones(2, device=gpu.device) + torch.ones(2)
+        Traceback (most recent call last):
+        sif.testing.places.MixedDevicesError: ...
+    """
 
 
 def parts_of(tensor: Tensor) -> list[Tensor]:
@@ -208,7 +216,7 @@ class Kernels(TorchDispatchMode):
     def _indexed(
         self, func: Any, first: torch.device | None, args: Sequence[Any]
     ) -> torch.device | None:
-        """As torch does, indices are copied to the tensor, and no values but a single number."""
+        """Copies indices to the tensor, as torch does, and no values but a single number."""
         for index in tensors_in(args[1]):
             if place_of(index) == CPU:
                 self._uploads(False)

@@ -19,6 +19,11 @@ def check_problem(problem: Problem[Any, Any], part: Any) -> Trained[Any]:
     Args:
         problem: Small: one search and three trainings of at least two validations are made.
         part: For its `test`.
+
+    Examples:
+        >>> from sif.testing import check_problem, toy_problem
+        >>> problem, split = toy_problem("space=primitives")
+        >>> trained = check_problem(problem, split)
     """
     found = problem.search(NullTracker(), NoCheckpoint())
     design = problem.design(found.genotype)

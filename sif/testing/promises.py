@@ -19,7 +19,13 @@ Result = TypeVar("Result")
 
 
 class ContractError(AssertionError):
-    """A promise that was not kept: what was expected, and what was found."""
+    """A promise that was not kept: what was expected, and what was found.
+
+    Examples:
+        >>> from sif.testing import ContractError
+        >>> issubclass(ContractError, AssertionError)
+        True
+    """
 
 
 def promise(kept: bool, expected: str, found: object) -> None:

@@ -21,6 +21,14 @@ class RecommenderCase(Protocol):
     """A fitted recommender in the words of the suite, and what it is expected to answer.
 
     Derive from it; ids are texts. What a library does not have is None.
+
+    Examples:
+        >>> from sif.testing import RecommenderCase
+        >>> class MyCase(RecommenderCase):
+        ...     def users(self):
+        ...         return [f"u{i}" for i in range(10)]
+        >>> MyCase().users()[0]
+        'u0'
     """
 
     unseen: type[Exception] | tuple[type[Exception], ...] | None = None
@@ -57,12 +65,17 @@ class RecommenderCase(Protocol):
         ...
 
     def again(self, folder: Path) -> Any:
-        """The same case, saved to the folder and loaded from there."""
+        """Returns this case, saved to the folder and loaded from there."""
         ...
 
 
 def check_recommender(case: RecommenderCase) -> None:
-    """All of `RECOMMENDER_CHECKS`; raises ContractError with the first that is not kept."""
+    """Runs all `RECOMMENDER_CHECKS`; raises ContractError with the first that is not kept.
+
+    Examples:
+        >>> from sif.testing import check_recommender
+        >>> check_recommender(MyCase())  # doctest: +SKIP
+    """
     for check in RECOMMENDER_CHECKS:
         check(case)
 

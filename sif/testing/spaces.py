@@ -35,6 +35,11 @@ class SpaceCase(Protocol):
 
     Derive from it: `relaxed` and `carried` are right as they are for most spaces. For a space of
     interaction functions there is `sif.testing.InteractionCase`, with all of it.
+
+    Examples:
+        >>> from sif.testing import InteractionCase, SpaceCase
+        >>> SpaceCase in InteractionCase.__bases__
+        True
     """
 
     name: str
@@ -80,7 +85,12 @@ def scatter(module: nn.Module) -> None:
 
 
 def check_space(case: SpaceCase) -> None:
-    """All of `SPACE_CHECKS`; raises ContractError with the first promise that is not kept."""
+    """Runs all `SPACE_CHECKS`; raises ContractError with the first promise that is not kept.
+
+    Examples:
+        >>> from sif.testing import InteractionCase, check_space
+        >>> check_space(InteractionCase("sif"))
+    """
     for check in SPACE_CHECKS:
         check(case)
 

@@ -26,11 +26,17 @@ def toy_problem(*sets: str, seed: int = 0, device: str = "cpu") -> tuple[Interac
 
     Args:
         sets: Settings over those of the toy, such as "space=metric" or "loss.name=tempered".
-        seed: Of data and job.
-        device: Such as "cuda", also within an `Accelerator`.
+        seed: Seed of data and job.
+        device: "cpu" or "cuda", the latter also within an `Accelerator`.
 
     Returns:
         The problem, and the split whose test part it has not seen.
+
+    Examples:
+        >>> from sif.testing import toy_problem
+        >>> problem, split = toy_problem("space=primitives")
+        >>> problem.metric
+        'ndcg@10'
     """
     config = load_config("cf", sets=["threads=1", *SMALL, *sets], flags={"seed": seed})
     assert isinstance(config, CFConfig)  # noqa: S101 (of the task that was asked for)
@@ -42,6 +48,12 @@ def toy_problem(*sets: str, seed: int = 0, device: str = "cpu") -> tuple[Interac
 
 
 def toy_run(*sets: str) -> MethodRun:
-    """A run of five steps for a method, see `toy_problem`; for a `Trial`."""
+    """A run of five steps for a method, see `toy_problem`; for a `Trial`.
+
+    Examples:
+        >>> from sif.testing import Trial, toy_run
+        >>> Trial("random", toy_run("space=primitives")).samples
+        True
+    """
     problem, _ = toy_problem(*BUDGET, *sets)
     return replace(problem.method_run(), steps_per_epoch=2)

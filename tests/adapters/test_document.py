@@ -1,4 +1,4 @@
-"""Every Python snippet of docs/adapters.md runs, where its library is installed."""
+"""Every Python snippet of docs/how-to/adapters.md runs, where its library is installed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-TEXT = (Path(__file__).parents[2] / "docs" / "adapters.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[2] / "docs" / "how-to" / "adapters.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 LIBRARIES = ("lenskit", "cornac")
 
@@ -32,7 +32,7 @@ def test_it_runs(
     names: dict[str, Any] = {
         "recommender": make("max"), "product": make("multiply"), "frame": frame,
     }  # fmt: skip
-    exec(compile(snippet, "docs/adapters.md", "exec"), names)
+    exec(compile(snippet, "docs/how-to/adapters.md", "exec"), names)
     if "lists" in names:
         assert len(names["lists"]) == 2
     if "factors" in names:

@@ -556,7 +556,7 @@ SHORTER = ["train.epochs=20", "train.l2=[0.003]", "search.epochs=2", "baselines=
 
 
 def blocks() -> list[tuple[str, str]]:
-    text = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "how-to" / "serving.md").read_text(encoding="utf-8")
     return [(kind, code.replace("\\\n", " ").strip()) for kind, code in BLOCK.findall(text)]
 
 

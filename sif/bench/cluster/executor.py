@@ -45,9 +45,9 @@ class RayExecutor(Executor):
     A single job takes it as well: `sif.run_job(config, executor=RayExecutor())`.
 
     Attributes:
-        address: Of a running cluster that this machine belongs to, "host:port" or "auto"; None:
-            the one that RAY_ADDRESS names, or one of this machine for as long as it takes.
-        memory: Of each task, such as "4GB", which Ray reserves; None: it does not look at memory.
+        address: Address of a running cluster that this machine belongs to, "host:port" or "auto";
+            None: the one that RAY_ADDRESS names, or one of this machine for as long as it takes.
+        memory: Memory that Ray reserves for each task, such as "4GB"; None: it reserves none.
         gpus: GPUs of each task, or a share of one; None: one if the setting `device` is cuda,
             otherwise none.
 
@@ -88,7 +88,7 @@ class RayExecutor(Executor):
         self, tasks: Sequence[Task[T]], listener: Listener[T], workers: int | None,
         inherited: Sequence[int] = (), threads: int | None = 1,
     ) -> None:  # fmt: skip
-        """See `Executor.run`; processes have as many threads as their jobs need cores."""
+        """Runs trials as tasks of Ray, see `Executor.run`; a process has a thread per core."""
         if not tasks:
             return
         tasks = [replace(task, needs=self._needs(task.needs)) for task in tasks]
@@ -103,7 +103,7 @@ class RayExecutor(Executor):
     def calls(
         self, threads: int, device: torch.device, told: Callable[[str], None]
     ) -> AbstractContextManager[Calls]:
-        """See `sif.utils.calls.CallExecutor`: the independent calls of one job are tasks of Ray."""
+        """Independent calls of one job as tasks of Ray, see `sif.utils.calls.CallExecutor`."""
         needs = self._needs(Needs(cores=threads, gpus=float(device.type == "cuda")))
         from sif.utils.ray_calls import CallRoom, ray_calls  # torch, which nodes do without
 

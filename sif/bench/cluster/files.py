@@ -103,7 +103,7 @@ def unpacked(files: Files, path: Path) -> None:
 
 
 def in_place(content: Content, sent: Sent | None, fetch: Callable[[Any], Files]) -> bool:
-    """Whether content lies at its path on this machine; puts it there where it was sent.
+    """Tells if content lies at its path on this machine; puts it there where it was sent.
 
     Raises:
         NodeError: Something else lies there.

@@ -1,4 +1,4 @@
-"""What a node does with an order: the trial as a process, its output and files on their way home.
+"""The work of a node on an order: the trial as a process, its output and files on their way home.
 
 Workers import this module; it needs nothing but the standard library.
 """
@@ -61,7 +61,7 @@ def _is_shared(order: Order) -> bool:
 
 
 def _lacking(order: Order, home: Home) -> Iterator[Path]:
-    """What must be sent; puts in place what was."""
+    """The content that must be sent; puts in place what was sent."""
     for content in order.inputs:
         if not in_place(content, order.sent.get(content.path), home.fetch):
             yield content.path

@@ -29,13 +29,13 @@ class HomeActor:
         self._stopping = False
 
     def begin(self, name: str) -> bool:
-        """See `Home`."""
+        """Implements `Home`."""
         if not self._stopping:
             self._running.add(name)
         return not self._stopping
 
     def tell(self, log: Path, text: bytes) -> bool:
-        """See `Home`."""
+        """Implements `Home`."""
         if text:
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("ab") as file:
@@ -43,15 +43,15 @@ class HomeActor:
         return not self._stopping
 
     def end(self, name: str) -> None:
-        """See `Home`."""
+        """Implements `Home`."""
         self._running.discard(name)
 
     def running(self) -> frozenset[str]:
-        """See `Cluster`."""
+        """Implements `Cluster`."""
         return frozenset(self._running)
 
     def stop(self) -> frozenset[str]:
-        """See `Cluster`."""
+        """Implements `Cluster`."""
         self._stopping = True
         return self.running()
 
@@ -106,11 +106,11 @@ class RayCluster:
         self._trial = ray.remote(trial)
 
     def put(self, data: Any) -> Any:
-        """See `Cluster`; the reference travels inside of an order, so that nobody fetches it."""
+        """Implements `Cluster`; the reference travels inside an order, and nobody fetches it."""
         return self._ray.put(data)
 
     def submit(self, order: Order, needs: Needs) -> Any:
-        """See `Cluster`."""
+        """Implements `Cluster`."""
         memory = {} if needs.memory is None else {"memory": needs.memory}
         # Lost trials are run again by `Drive`, which tells it; Ray would do so silently.
         placed = self._trial.options(
@@ -120,14 +120,14 @@ class RayCluster:
         return placed.remote(order, self._home)
 
     def ended(self, tickets: Sequence[Any], seconds: float) -> Sequence[Any]:
-        """See `Cluster`."""
+        """Implements `Cluster`."""
         if not tickets:
             return ()
         found: Sequence[Any] = self._ray.wait(list(tickets), num_returns=1, timeout=seconds)[0]
         return found
 
     def report(self, ticket: Any) -> Report:
-        """See `Cluster`."""
+        """Implements `Cluster`."""
         errors = self._ray.exceptions
         try:
             found: Report = self._ray.get(ticket)
@@ -139,11 +139,11 @@ class RayCluster:
         return found
 
     def running(self) -> frozenset[str]:
-        """See `Cluster`."""
+        """Implements `Cluster`."""
         return self._asked(self._home.running)
 
     def stop(self) -> frozenset[str]:
-        """See `Cluster`."""
+        """Implements `Cluster`."""
         return self._asked(self._home.stop)
 
     def _asked(self, method: Any) -> frozenset[str]:

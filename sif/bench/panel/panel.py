@@ -49,6 +49,10 @@ class PanelResult:
         text: The table for a terminal.
         missing: One line per data set that has not finished, and for figures that could not be
             drawn.
+
+    Examples:
+        >>> found = panel.run()  # doctest: +SKIP
+        >>> found.table[["data", "served", "served_value"]]  # doctest: +SKIP
     """
 
     folder: Path
@@ -74,9 +78,9 @@ class Panel:
     """The default job over data sets and seeds.
 
     Attributes:
-        folder: Of the panel; `run` makes it.
+        folder: The folder of the panel; `run` makes it.
         plan: Data sets and seeds.
-        tracking: Whether, and where, MLflow has it.
+        tracking: Settings of MLflow, in which the panel is recorded.
 
     Examples:
         >>> from sif.bench.panel import Panel
@@ -106,10 +110,10 @@ class Panel:
             data: Names of known data sets, files, and lists of them in YAML; none: those that the
                 folder has.
             folder: None: a new one in panels/.
-            seeds: Of the jobs, or how many, from 0; None: those that the folder has, or one.
+            seeds: Seeds of the jobs, or their number; None: those that the folder has, or one.
             file: YAML file or preset of all jobs.
             sets: "key=value" of all jobs.
-            settings: Of all jobs, nested or by dotted names.
+            settings: Settings of all jobs, nested or by dotted names.
 
         Raises:
             ConfigError: A file that is nowhere, an unknown metric, two data sets of one name, an
@@ -140,7 +144,7 @@ class Panel:
         """The panel that a folder holds.
 
         Args:
-            folder: Of the panel.
+            folder: The folder of a panel.
 
         Raises:
             ConfigError: No panel, or of another version.

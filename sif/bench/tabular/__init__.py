@@ -1,8 +1,9 @@
 """ifc-bench: interaction functions trained beforehand, to judge searches by looking up.
 
 All 405 functions of the space `primitives` for ratings, and one of every range class and all
-products for rankings, on ML-100K: docs/ifc-bench.md. The file is read at the first question:
-`query`, `regret` and the other `QUESTIONS` are the methods of the `Table` that the package ships.
+products for rankings, on ML-100K (docs/results/ifc-bench.md). The file is read at the first
+question: `query`, `regret` and the other `QUESTIONS` are methods of the `Table` that the package
+ships.
 """
 
 from __future__ import annotations

@@ -83,6 +83,11 @@ class Entry(Means):
         seconds: CPU seconds of one training, mean over seeds.
         range_class: Name of the class.
         family: The class with the growths of its transforms.
+
+    Examples:
+        >>> from sif.bench import tabular as ifcbench
+        >>> ifcbench.query(("multiply", "~abs", "~abs"), "ranking").seeds
+        (0, 1, 2)
     """
 
     metrics: Mapping[str, float]

@@ -44,6 +44,13 @@ class Table:
     Attributes:
         trainings: Every row, strengths that were not chosen included.
         metadata: Origin of the table: split hashes, machine, versions.
+
+    Examples:
+        >>> from sif.bench import tabular as ifcbench
+        >>> ifcbench.query(("multiply", "~abs", "+sqrt")).family
+        ('multiply(R,half)', 'abs', 'sqrt')
+        >>> round(ifcbench.regret(("plus", "~abs", "~abs")), 3)
+        0.033
     """
 
     trainings: tuple[Training, ...]
@@ -67,8 +74,8 @@ class Table:
         Args:
             function: A genotype of `primitives`, or operation, user's and item's transform by name.
             objective: "rating" (RMSE in stars) or "ranking" (NDCG@10).
-            dimension: Of the embeddings.
-            seed: Of one training; None: means over all seeds, with deviations.
+            dimension: Length of the embeddings.
+            seed: Seed of one training; None: means over all seeds, with deviations.
 
         Raises:
             NotInTableError: No such training; the message names the missing value and what is
@@ -122,9 +129,9 @@ class Table:
         (`benchmarks/ifc_bench_report.py`).
 
         Args:
-            genotype: Of `primitives` or, with learned P and Q, of `sif`.
-            objective: See `query`.
-            dimension: See `query`.
+            genotype: A genotype of `primitives` or, with learned P and Q, of `sif`.
+            objective: "rating" or "ranking".
+            dimension: Length of the embeddings.
 
         Raises:
             NotInTableError: Another objective or dimension, or a class without a training.
@@ -173,18 +180,20 @@ class Table:
     ) -> float:  # fmt: skip
         """The gap between a function and the best one, in units of the main metric.
 
-        Goals are means of functions with as many seeds as any have at the dimension (3 at d = 8, 1
-        at d = 32). "function" is the best function's mean over those seeds, of some hundred
-        functions partly the luckiest. "family" is a mean over members, too, but the best family for
-        ratings, identities on both sides (multiply, ~abs, ~abs), is one of the 9 of 96 that have a
-        single member: there both goals are the same number. "class" is a mean over many, which good
-        functions beat by far. A lucky training may be below 0.
+        A goal is a mean over functions with as many seeds as any have at the dimension: 3 at d = 8,
+        1 at d = 32. A lucky training may be below 0.
+
+        - Goal "function" is the mean of the best function, of some hundred functions partly the
+          luckiest.
+        - Goal "family" is the mean of the best family. The best family for ratings has one member
+          alone, the identities on both sides of a product. There both goals are the same number.
+        - Goal "class" is the mean of the best range class. Good functions beat it by far.
 
         Args:
-            function: See `query`, as for the errors.
-            objective: See `query`.
-            dimension: See `query`.
-            seed: See `query`; the goal is a mean over seeds in any case.
+            function: A function, as `query` takes it; its errors are the same.
+            objective: "rating" or "ranking".
+            dimension: Length of the embeddings.
+            seed: Seed of the training, as for `query`; the goal is always a mean over seeds.
             part: "test", or "valid", which is all that a search may see.
             goal: Mean of the best "family", range "class" or "function", as above.
         """

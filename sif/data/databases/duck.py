@@ -30,7 +30,7 @@ MAGIC = (8, b"DUCK")
 """Place and bytes by which a file is told."""
 _ROWS = 1 << 17
 _MEMORY = "384MiB"
-"""What DuckDB itself may hold; sorts and joins of more go to its temporary folder."""
+"""Memory that DuckDB itself may hold; sorts and joins of more go to its temporary folder."""
 
 
 @dataclass(frozen=True)

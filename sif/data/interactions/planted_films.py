@@ -54,7 +54,7 @@ FEW, LONG, ONE = (0.55, 0.75), (10.0, 13.0), (3.0, 8.0)
 
 @dataclass(frozen=True, eq=False)
 class HistoryTruth:
-    """What made the histories.
+    """The truth behind generated histories.
 
     Attributes:
         kind: A key of `KINDS`.

@@ -221,7 +221,7 @@ def cell_error(error: EntryError, where: str, text: str, name: str, remedy: str 
 
 
 def remedy_of(columns: Columns, column: str) -> str:
-    """What helps where a column was taken for times by its name and may be something else."""
+    """Advice where a column was taken for times by its name and may be something else."""
     certain = columns.timestamp or column.lower().startswith("timestamp")
     return "" if certain else ' (data.timestamp="" reads none)'
 

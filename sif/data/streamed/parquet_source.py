@@ -62,7 +62,7 @@ class ParquetSource:
 
     @property
     def rows(self) -> int:
-        """As the footer tells."""
+        """The number that the footer of the file tells."""
         return sum(self.groups)
 
     @cached_property

@@ -183,7 +183,7 @@ class _BlockSum(torch.autograd.Function):
 
 @dataclass(frozen=True, eq=False)
 class Unit:
-    """What is computed at once: a block's part of a loss.
+    """The part of a loss that is computed at once: that of a block.
 
     Attributes:
         block: Its number.

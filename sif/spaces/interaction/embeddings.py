@@ -15,7 +15,7 @@ from sif.spaces.interaction.sparse_rows import take_rows
 UNIT_INIT = 5.0
 """Initial vectors whose length does not count are this many times longer: a step of Adam then turns
 them by less. At `train.lr` 0.05 they learn as at 0.01, which suits them: on validation softmax with
-cosines had NDCG@10 .2712 in place of .2599 (ML-100K, docs/losses.md)."""
+cosines had NDCG@10 .2712 in place of .2599 (ML-100K, docs/results/losses.md)."""
 
 
 @dataclass(frozen=True)

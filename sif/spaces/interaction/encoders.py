@@ -194,7 +194,7 @@ class BlockHistories(Encoder):
         self._own = own
 
     def to_items(self, users: Tensor) -> Tensor:
-        """What these users' vectors (b, d) add to the neighbors' sums of items: (n_items, d)."""
+        """The part of these users' vectors (b, d) in the neighbors' sums of items: (n_items, d)."""
         return self._own.of(1, self.normalized(0, users))
 
 

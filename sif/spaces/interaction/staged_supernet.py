@@ -401,19 +401,19 @@ class Stages:
 
     @property
     def is_unit(self) -> bool:
-        """Whether the chosen similarity is of vectors of length 1."""
+        """True if the chosen similarity is of vectors of length 1."""
         return self.space.chosen(SIMILARITY_BLOCK, self.point) == COSINE
 
     @property
     def encodes_items(self) -> bool:
-        """Whether items may be encoded by their users."""
+        """True if items may be encoded by their users."""
         if self.is_plain:
             return self.encodings[1] != "id"
         return ENCODING_BLOCK in self.gates.weights
 
     @property
     def propagates(self) -> bool:
-        """Whether vectors may be propagated."""
+        """True if vectors may be propagated."""
         if self.is_plain:
             return self.embedding == "graph"
         return EMBEDDING_BLOCK in self.gates.weights

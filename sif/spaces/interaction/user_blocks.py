@@ -26,7 +26,7 @@ grows with the items, not with items times pairs, and a pass stays linear in the
 MIN_PAIRS_PER_ITEM = 128
 """A step costs about pairs x d and items x d^2, so that with this many pairs per item the second
 stays of the order of the first. It also keeps the items' gradients steady: with 16 pairs per item
-the same passes ended at a validation RMSE of .63 instead of .54 (docs/growth.md)."""
+the same passes ended at a validation RMSE of .63 instead of .54 (docs/results/growth.md)."""
 MAX_ELEMENTS = 1 << 25
 """Numbers of a block for losses that gather vectors: 128 MB a tensor, about six of them."""
 

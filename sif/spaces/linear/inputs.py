@@ -16,7 +16,7 @@ MOST_SCALES = 3
 """Time scales side by side in a design."""
 FREQUENT = 50
 """Rows of an item that is worth solving for, where nothing else is chosen: on validation of Beauty
-and of grocery better than 20 or all (docs/order.md)."""
+and of grocery better than 20 or all (docs/results/order.md)."""
 Ids = NDArray[np.int64]
 
 

@@ -70,7 +70,7 @@ NO_DOWNLOAD = (
 HOPE = 2 / 3
 """Validation of fixed multiply, over that of a model in order or in closed form, below which no
 function of pairs is searched: the most that a search gained on fixed multiply was a third
-(docs/closed-forms.md)."""
+(docs/results/closed-forms.md)."""
 FAR_AHEAD = {ORDER: "model in order", CLOSED: "closed form"}
 """Names in words of what may spare the search of functions."""
 SOON = 30.0
@@ -223,7 +223,7 @@ class InteractionStudy(Study):
 
     @property
     def refits(self) -> bool:
-        """As the setting has it."""
+        """The value of the setting."""
         return self.config.refit != "none"
 
     @property

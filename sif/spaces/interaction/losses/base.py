@@ -119,7 +119,7 @@ class Batch:
             )  # fmt: skip
 
     def of_users(self, users: slice, rows: Tensor, background: Tensor, share: float) -> Batch:
-        """What a batch has of some users, who are counted from the first of them.
+        """The rows that a batch has of some users, who are counted from the first of them.
 
         Args:
             users: Numbers of the users.

@@ -22,16 +22,21 @@ from sif.spaces.interaction.losses.base import (
     weighted_mean,
 )
 from sif.spaces.interaction.losses.catalog import L2_UNIT, catalog_scores
+from sif.utils.units import Unit
 
 
 class BilateralSettings(LossModel):
     """Settings of the loss."""
 
     positive_temperature: Annotated[
-        Temperature, Field(description="scores of observed pairs are divided by it")
+        Temperature,
+        Field(description="scores of observed pairs are divided by it"),
+        Unit("score units"),
     ] = 0.25
     temperature: Annotated[
-        Temperature, Field(description="scores of the catalog are divided by it")
+        Temperature,
+        Field(description="scores of the catalog are divided by it"),
+        Unit("score units"),
     ] = 0.2
 
 

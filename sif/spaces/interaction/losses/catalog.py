@@ -24,7 +24,7 @@ EXACT_ITEMS = 20_000
 """Items up to which a loss is over the whole catalog."""
 L2_UNIT = 0.1
 """Unit of L2 strengths of softmax losses: on products of histories .1 had NDCG@10 .0693 on
-validation, 1 had .0668 (docs/losses.md)."""
+validation, 1 had .0668 (docs/results/losses.md)."""
 ROUNDING = 1e-5
 """Relative error of a sum of weights, at most."""
 FEWER = 8

@@ -3,7 +3,7 @@
 An observed pair loses its distance to 1, and items that the user has not had lose what they score
 above a margin, in the mean over them and times a weight. Made for `similarity` cosine; scores that
 are products may be above 1, which costs nothing. Margin and weight were the best of three pairs on
-a validation part (docs/losses.md).
+a validation part (docs/results/losses.md).
 """
 
 from __future__ import annotations
@@ -22,16 +22,19 @@ from sif.spaces.interaction.losses.base import (
     weighted_mean,
 )
 from sif.spaces.interaction.losses.catalog import catalog_scores
+from sif.utils.units import Unit
 
 
 class CosineContrastiveSettings(LossModel):
     """Settings of the loss."""
 
     margin: Annotated[
-        float, Field(ge=-1, le=1, description="score above which unobserved items cost")
+        float,
+        Field(ge=-1, le=1, description="score above which unobserved items cost"),
+        Unit("score units"),
     ] = 0.8
     negative_weight: Annotated[
-        float, Field(gt=0, description="weight of the mean over unobserved items")
+        float, Field(gt=0, description="weight of the mean over unobserved items"), Unit("weight")
     ] = 20.0
 
 

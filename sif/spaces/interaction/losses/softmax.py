@@ -22,12 +22,15 @@ from sif.spaces.interaction.losses.base import (
     weighted_mean,
 )
 from sif.spaces.interaction.losses.catalog import L2_UNIT, catalog_scores
+from sif.utils.units import Unit
 
 
 class SoftmaxSettings(LossModel):
     """Settings of the loss."""
 
-    temperature: Annotated[Temperature, Field(description="scores are divided by it")] = 0.2
+    temperature: Annotated[
+        Temperature, Field(description="scores are divided by it"), Unit("score units")
+    ] = 0.2
 
 
 def softmax(interaction: Scored, batch: Batch, settings: LossSettings) -> Tensor:

@@ -4,7 +4,7 @@ A pair weighs sigmoid((s - b) / t_w): b is the K-th best score of its user, so t
 or nearly are, among the first K count most. With K of the whole catalog every weight is 1.
 
 Weights take no gradient. In the authors' code b takes none, but s does: that part of the gradient
-pushes pairs out of the first K, and cost a third of NDCG@10 on validation (docs/losses.md).
+pushes pairs out of the first K, and cost a third of NDCG@10 on validation (docs/results/losses.md).
 """
 
 from __future__ import annotations
@@ -25,15 +25,20 @@ from sif.spaces.interaction.losses.base import (
     weighted_mean,
 )
 from sif.spaces.interaction.losses.catalog import L2_UNIT, catalog_scores
+from sif.utils.units import Unit
 
 
 class SoftmaxAtKSettings(LossModel):
     """Settings of the loss."""
 
-    k: Annotated[int, Field(ge=1, description="length of the list that counts")] = 20
-    temperature: Annotated[Temperature, Field(description="scores are divided by it")] = 0.2
+    k: Annotated[int, Field(ge=1, description="length of the list that counts"), Unit("items")] = 20
+    temperature: Annotated[
+        Temperature, Field(description="scores are divided by it"), Unit("score units")
+    ] = 0.2
     weight_temperature: Annotated[
-        Temperature, Field(description="distances to the K-th best score are divided by it")
+        Temperature,
+        Field(description="distances to the K-th best score are divided by it"),
+        Unit("score units"),
     ] = 1.0
 
 
