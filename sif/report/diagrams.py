@@ -15,9 +15,11 @@ WIDE, TALL, GAP, LANE = 148, 54, 40, 84
 LETTERS = 19
 """Letters of a line that fit into a box."""
 COLUMN, STEP = 132, 30
-"""Pixels from node to node of a cell, and from arrow to arrow."""
+"""Pixels from node to node of a cell, at most, and from arrow to arrow."""
+WHOLE, LEAST = 850, 88
+"""Pixels that all nodes of a cell take, unless they are closer than so many."""
 _SHADES = 9
-_NARROW = 13  # letters beside an arrow
+_LETTER, _BESIDE = 6.6, 30  # pixels of a letter above an arrow, and of what has no room for any
 
 
 @dataclass(frozen=True)
@@ -137,9 +139,10 @@ def cell(
     """
     first, count = len(inputs), sum(map(len, nodes))
     names = [*inputs, *(str(k) for k in range(first, first + len(nodes))), "out"]
-    width = COLUMN * (len(names) - 1) + 70
+    column = min(COLUMN, max(LEAST, WHOLE // (len(names) - 1)))
+    width = column * (len(names) - 1) + 70
     height = 44 + STEP * (count + 1)
-    xs = [34 + COLUMN * k for k in range(len(names))]
+    xs = [34 + column * k for k in range(len(names))]
     parts = [
         f'<path class="lane" d="M{at} 30V{height - 6}"/>'
         f'<text class="node" x="{at}" y="16">{escape(name)}</text>'
@@ -165,7 +168,7 @@ def cell(
 
 def _operation(start: float, end: float, y: float, name: str, shade: int) -> str:
     color = f"var(--c{shade})"
-    label = shortened(name, _NARROW + int((end - start - COLUMN) / 7))
+    label = shortened(name, int((end - start - _BESIDE) / _LETTER))
     return (
         f"<g><title>{escape(name)}</title>"
         f'<path d="M{start} {y}H{end - 9}" stroke="{color}" class="operation"/>'

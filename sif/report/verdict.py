@@ -46,6 +46,12 @@ def _served(run: RunFiles) -> str:
     return f"{served.get('expression', '')}: {served.get('rule', '')}"
 
 
+def _unit(run: RunFiles, metric: str) -> str:
+    """The metric that decides, where that is not the one that people are shown."""
+    decides = run.record.get("metric") or metric
+    return "" if decides == metric else f", in {decides}"
+
+
 def _figures(run: RunFiles) -> list[dict[str, Any]]:
     """A few large numbers: the metric, the difference, the time."""
     metrics, metric = run.metrics, str(run.metrics.get("metric", ""))
@@ -55,12 +61,14 @@ def _figures(run: RunFiles) -> list[dict[str, Any]]:
     if is_number(comparison.get("difference")):
         ends = [comparison.get("low"), comparison.get("high")]
         interval = " to ".join(map(signed, ends)) if all(map(is_number, ends)) else "no interval"
+        against = f"minus {comparison.get('against')}{_unit(run, metric)}"
         found.append(
             {
                 "value": signed(comparison["difference"]),
-                "label": f"minus {comparison.get('against')}", "note": f"95 %: {interval}",
+                "label": against,
+                "note": f"95 %: {interval}",
             }
-        )  # fmt: skip
+        )
     budget = run.config.get("budget")
     note = f"of a budget of {seconds(budget)}" if is_number(budget) else "without a budget"
     found.append(

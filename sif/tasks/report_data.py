@@ -134,14 +134,15 @@ def few_units(found: Evaluation, metric: str) -> Evaluation:
     n = len(found.users)
     if n <= POOLED:
         return found
-    order = np.random.default_rng(0).permutation(n)
-    group = np.empty(n, dtype=np.int64)
-    group[order] = np.arange(n) % POOLED
-    means = metric in found.per_user
-    kept: dict[str, NDArray[np.float64]] = {
-        name: np.bincount(group, values).astype(np.float64) * (POOLED / n if means else 1.0)
-        for name, values in found.per_user.items()
-    }
+    group = np.random.default_rng(0).permutation(np.arange(n) % POOLED)
+    sizes = np.bincount(group)
+    kept: dict[str, NDArray[np.float64]] = {}
+    for name, values in found.per_user.items():
+        sums = np.bincount(group, values).astype(np.float64)
+        if metric in found.per_user:  # means, which groups of unlike sizes must not move
+            means = sums / sizes
+            sums = means + (values.mean() - means.mean())
+        kept[name] = sums
     return replace(found, users=np.arange(POOLED), per_user=kept)
 
 

@@ -94,7 +94,8 @@ def run_documents() -> dict[str, Any]:
             "data": {
                 "rows": 9, "sizes": {"user": 3, "item": 4}, "density": 0.75, "tested_on": 7,
                 "parts": {"train": 5, "valid": 2, "test": 2},
-                "counts": {"user": {"labels": ["2\N{EN DASH}3"], "counts": [3], "most": 3, "median": 3.0},
+                "counts": {"user": {"labels": ["2\N{EN DASH}3"], "counts": [3], "most": 3,
+                                    "median": 3.0},
                            "item": {"labels": ["1", "2\N{EN DASH}3"], "counts": [1, 3], "most": 3,
                                     "median": 2.0}},
                 "timeline": {"start": 1_500_000_000, "days": 7, "cuts": [1, 2], "users": {},

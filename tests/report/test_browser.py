@@ -13,6 +13,7 @@ from tests.report.conftest import cell_documents, run_documents, written
 
 WAIT = 180_000
 """Milliseconds on a busy machine."""
+pytestmark = pytest.mark.slow  # a browser takes a second to start, and one to draw a page
 NARROW = {"width": 360, "height": 700}
 
 
@@ -82,7 +83,7 @@ def test_choices_become_a_setting(looked_at: Looked) -> None:
     page.uncheck('fieldset[data-block="encoding"] input[value="both"]')
     assert page.inner_text("#set-line") == "--set 'search.choices.encoding=[id, history]'"
     page.wait_for_function(
-        "() => document.querySelectorAll('#chart-tried .mark-symbol [opacity=\"0.1\"]').length === 1"
+        "() => document.querySelectorAll('#chart-tried .mark-symbol [opacity=\"0.1\"]').length == 1"
     )
     page.uncheck('fieldset[data-block="encoding"] input[value="history"]')
     last = page.locator('fieldset[data-block="encoding"] input[value="id"]')
@@ -109,7 +110,7 @@ def test_the_keyboard_reaches_every_control(looked_at: Looked) -> None:
     page, wrong = looked_at
     page.evaluate("() => { document.activeElement.blur(); scrollTo(0, 0); }")
     reached = set()
-    for _ in range(90):
+    for _ in range(40):
         page.keyboard.press("Tab")
         reached.add(page.evaluate(
             "() => document.activeElement.id || document.activeElement.className"
