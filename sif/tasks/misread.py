@@ -1,4 +1,4 @@
-"""What a trained classifier mistakes for what: a confusion matrix, and samples of its errors."""
+"""The mistakes of a trained classifier: a confusion matrix, and samples of its errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a trained language model expects of a text: passages word by word, and its worst words."""
+"""The expectations of a trained language model of a text: passages word by word, and its worst words."""
 
 from __future__ import annotations
 

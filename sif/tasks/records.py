@@ -55,7 +55,7 @@ def _tracked_data(study: Study) -> TrackedData:
 
 
 class JobRecords:
-    """What one job tells its tracker.
+    """The records of one job in its tracker.
 
     Args:
         study: The job's.
@@ -241,7 +241,7 @@ def description(
 
 
 _SIGNS = re.compile(r"[\\`*<>\[\]]|(?<!\w)_|_(?!\w)|^[+#-]")
-"""What markdown or a browser would take for its own."""
+"""Characters that markdown or a browser would take for its own."""
 
 
 def as_markdown(text: str) -> str:

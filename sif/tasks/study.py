@@ -401,7 +401,7 @@ class Study(ABC):
         return {"task": self.task, **curves(self.problem, results)}
 
     def page_data(self, results: Results) -> dict[str, Any]:
-        """What the page shows beside the figures, as JSON, see docs/how-to/report.md."""
+        """The content of the page beside the figures, as JSON, see docs/how-to/report.md."""
         return {}
 
     # Records in trackers

@@ -83,6 +83,7 @@ class Accelerator:
         TypeError: Within the block, numpy reads a tensor of the accelerator.
 
     Examples:
+        >>> from sif.testing import Accelerator
         >>> with Accelerator() as gpu:
         ...     x = torch.ones(3, device=gpu.device)
         ...     print(x.device, float(x.sum()), sum(gpu.usage().waits.values()))

@@ -55,7 +55,7 @@ class Share:
 
 
 def shares(files: Sequence[ParquetSource], first: int, mark: Mark) -> Iterator[Share]:
-    """What is left of some files, in shares of about as many rows as a piece has.
+    """The rest of some files, in shares of about as many rows as a piece has.
 
     Args:
         files: In their order.
@@ -79,7 +79,7 @@ class _NodeError(Exception):
 
 @dataclass(frozen=True)
 class NodeReading:
-    """What nodes need to read shares.
+    """The needs of nodes that read shares.
 
     Attributes:
         files: With absolute paths.

@@ -185,7 +185,7 @@ def _ranges(popularity: Ids) -> tuple[Ids, list[str]]:
 
 
 def known_pairs(tested: Split) -> sp.csr_matrix:
-    """What users have before the test, which is not recommended: CSR (n_users, n_items)."""
+    """Items that users have before the test, which are not recommended: CSR (n_users, n_items)."""
     return pair_matrix(tested.train) + pair_matrix(tested.valid)
 
 

@@ -306,7 +306,7 @@ class InteractionStudy(Study):
         )  # fmt: skip
 
     def _in_time(self, found: Tuning) -> Tuning:
-        """What was found; it is noted where the time was over, also on another process's clock."""
+        """The result; it is noted where the time was over, also on another process's clock."""
         if found.cut:
             self.problem.runtime.out_of_time()
         return found
@@ -689,7 +689,7 @@ class InteractionStudy(Study):
         return recovery(truth, design, scorer, self.test_part)
 
     def closing(self, results: Results, folder: Path) -> list[str]:
-        """What was found, what it is worth, and what it recommends."""
+        """The last words: the function, its worth, and some recommendations."""
         design = results.designs[SEARCHED]
         seed, metric = derive_seed(self.config.seed, "verdict"), self.problem.metric
         against = results.verdict.against

@@ -131,7 +131,7 @@ def _function_words(design: Genotype) -> str:
 def worth_words(
     entries: Mapping[str, Entry], against: str | None, metric: str, seed: int
 ) -> list[str]:
-    """What ours is worth at test, against well-known baselines and the one of the verdict.
+    """The worth of ours at test, against well-known baselines and the one of the verdict.
 
     Each interval is a 95 % one on its own; the verdict is the one that accounts for several looks.
 
@@ -174,7 +174,7 @@ def _gain_words(found: Comparison, metric: str, name: str) -> str:
 
 
 def recovery_words(found: Recovery | None) -> list[str]:
-    """Whether a planted truth was recovered, and how that is judged; of other data nothing."""
+    """The recovery of a planted truth, and how it is judged; of other data nothing."""
     if found is None:
         return []
     best = "" if found.best is None else f" Who knew that would reach {found.best:.4f}."
