@@ -37,7 +37,7 @@ class Exhaustive(Sampler):
         return self.selections.numbered(self._order[count]) if count < len(self._order) else None
 
     def ahead(self, most: int) -> list[Selection]:
-        """See `sif.core.method.AsksAhead`: the order is known from the beginning."""
+        """The order is known from the beginning, see `sif.core.method.AsksAhead`."""
         done = len(self.results)
         return [self.selections.numbered(number) for number in self._order[done : done + most]]
 

@@ -61,7 +61,7 @@ class Nsga2(Sampler):
         return self.selections.from_row([int(x) for x in self._infill[len(self._objectives)].X])
 
     def ahead(self, most: int) -> list[Selection]:
-        """See `sif.core.method.AsksAhead`: the rest of the generation."""
+        """The rest of the generation, see `sif.core.method.AsksAhead`."""
         if self.ask() is None:
             return []
         rows = self._infill[len(self._objectives) :][:most]

@@ -40,7 +40,7 @@ class RandomSampling(Sampler):
         return next(selection for selection in rest if selection not in had)
 
     def ahead(self, most: int) -> list[Selection]:
-        """See `sif.core.method.AsksAhead`: it draws, and learns nothing but what it has had."""
+        """Draws that depend on earlier ones alone, see `sif.core.method.AsksAhead`."""
         twin = copy.copy(self)
         twin._generator = torch.Generator()
         twin._generator.set_state(self._generator.get_state())

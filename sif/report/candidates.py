@@ -1,4 +1,4 @@
-"""What a search tried: each selection with its quality, and what every choice did to it."""
+"""The candidates of a search: each selection with its quality, and what every choice did to it."""
 
 from __future__ import annotations
 

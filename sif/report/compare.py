@@ -184,7 +184,7 @@ def over_time(runs: Runs) -> Section | None:
 
 
 def functions(runs: Runs) -> Section:
-    """What each run found."""
+    """The finds of each run."""
     rows = []
     for name, run in runs.items():
         section = cells.section(run) or found.section(run)

@@ -67,7 +67,7 @@ def _facts(run: RunFiles, data: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _notes(run: RunFiles) -> list[str]:
-    """What the job said about its data, and what it left out."""
+    """Remarks of the job about its data, and things that it left out."""
     told = [str(line) for line in run.record.get("opening") or run.log[:12]]
     marks = ("note: ", "left out: ", "warning: ")
     later = [line for line in run.log if line.startswith(marks) or "expected at most" in line]

@@ -23,7 +23,7 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class RunFiles:
-    """What a run folder holds.
+    """The content of a run folder.
 
     Attributes:
         folder: Of the run.

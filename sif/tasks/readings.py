@@ -1,4 +1,4 @@
-"""The expectations of a trained language model of a text: passages word by word, and its worst words."""
+"""How a trained language model reads a text: passages word by word, and its worst words."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The data of a job's page beside its other files, kept to make the page again: `report.json`.
 
-`docs/how-to/report.md` describes its content. Everything is a plain number or text: neither data nor
-models are read again.
+`docs/how-to/report.md` describes its content. Everything is a plain number or text: neither data
+nor models are read again.
 """
 
 from __future__ import annotations

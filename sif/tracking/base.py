@@ -38,7 +38,7 @@ class TrackedData:
 
 @dataclass(frozen=True)
 class Introduction:
-    """What the runs of a job say of it from the beginning.
+    """Facts that the runs of a job tell from the beginning.
 
     Attributes:
         data: Its data set.

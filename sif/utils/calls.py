@@ -22,7 +22,7 @@ class Call(Protocol[Made_co]):
     """A call that was started."""
 
     def result(self) -> Made_co:
-        """What the function returned; its error is raised here."""
+        """The value of the function; its error is raised here."""
         ...
 
     def cancel(self) -> None:
@@ -117,7 +117,7 @@ class CallsHere(Calls):
         self, name: str, device: torch.device, function: Callable[..., Value], /,
         *arguments: Any, **further: Any,
     ) -> Call[Value]:  # fmt: skip
-        """See `Calls`; the call is made by `Call.result`."""
+        """A call that `Call.result` makes, see `Calls`."""
         return _Later(lambda: function(*arguments, **further))
 
 

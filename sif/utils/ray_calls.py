@@ -67,11 +67,11 @@ class RayCalls(Calls):
         return _here, ()
 
     def put(self, value: Any) -> Any:
-        """See `Calls`: into the object store."""
+        """Puts them into the object store, see `Calls`."""
         return self._ray.put(value)
 
     def places(self, device: torch.device) -> int:
-        """See `Calls`: as many as the nodes of the moment have room for."""
+        """As many as the nodes of the moment have room for, see `Calls`."""
         return places(self._ray, self._of(device))
 
     def _of(self, device: torch.device) -> CallRoom:
@@ -82,7 +82,7 @@ class RayCalls(Calls):
         self, name: str, device: torch.device, function: Callable[..., Value], /,
         *arguments: Any, **further: Any,
     ) -> Call[Value]:  # fmt: skip
-        """See `Calls`; the task begins as soon as a node has room."""
+        """A task that begins as soon as a node has room, see `Calls`."""
         work = (__version__, self._room.cores, function, *arguments)
         call = _RayCall[Value](self, name, self._of(device), work, further)
         self._submit(call)

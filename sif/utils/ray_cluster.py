@@ -229,7 +229,7 @@ def places(ray: Any, room: Room) -> int:
 
 
 def _resources(room: Room) -> dict[str, float]:
-    """What a task takes, by the names that Ray has for it."""
+    """The resources of a task, by the names that Ray has for it."""
     needs = {"CPU": float(room.cores), "GPU": room.gpus, "memory": float(room.memory or 0)}
     return {name: need for name, need in needs.items() if need}
 

@@ -245,7 +245,7 @@ class RaySource:
     def _rows(
         self, reading: NodeReading, left: list[dict[str, int]]
     ) -> Iterator[dict[str, Any]]:  # fmt: skip
-        """What nodes send, as scalars of Arrow, in the order of the shares."""
+        """The answers of nodes, as scalars of Arrow, in the order of the shares."""
         data = library("ray.data", _READER.name, "ray[data]", "ray")
         try:
             with _quiet(data):
