@@ -1,4 +1,4 @@
-"""How a trained language model reads a text: passages word by word, and its worst words."""
+"""A trained language model at reading: passages word by word, and its worst words."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class RayCalls(Calls):
         return self._ray.put(value)
 
     def places(self, device: torch.device) -> int:
-        """As many as the nodes of the moment have room for, see `Calls`."""
+        """The number of tasks that nodes have room for at the moment, see `Calls`."""
         return places(self._ray, self._of(device))
 
     def _of(self, device: torch.device) -> CallRoom:
