@@ -1,4 +1,4 @@
-"""The result of the search: the function as a diagram, its curves and its surface; or its time scales."""
+"""The result of the search: the function as a diagram, its curves, its surface; or its scales."""
 
 from __future__ import annotations
 
