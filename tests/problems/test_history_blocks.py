@@ -219,7 +219,8 @@ def test_large_parts_are_exact_whatever_their_size(monkeypatch: pytest.MonkeyPat
     assert batch.blocks is not None and batch.graph is None
     assert len(batch.background) == 0  # which nothing would read
     gathered = large._training(FUNCTIONS["maxima"], 1.0)[2].next()
-    assert len(gathered.background) > 0
+    assert gathered.draw is not None and len(gathered.background) == 0
+    assert len(gathered.draw(0).background) > 0  # a block at a time
     of_users = large._training(FUNCTIONS["history of users"], 1.0)[2]
     assert of_users.steps_per_pass > 1
     assert of_users.next().rows is not None

@@ -70,7 +70,7 @@ def trained(
     problem, kept = OfStrength(metric, rmse), Kept()
     child = SimpleNamespace(log_params=lambda params: None, close=lambda: None)
     console = SimpleNamespace(line=lambda text: None, progress=lambda *told: None)
-    session = Session(kept, console, SimpleNamespace(child=lambda name: child))  # type: ignore[arg-type]
+    session = Session(kept, console, SimpleNamespace(child=lambda *names: child))  # type: ignore[arg-type]
     grid = GridTraining(TrainConfig(l2=strengths, **more), problem, problem.train, session)
     return grid.train("searched", PRODUCT), problem.tried, kept.names
 
