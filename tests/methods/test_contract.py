@@ -36,6 +36,7 @@ from sif.search.run import MethodRun
 from sif.spaces.cnn.networks import Layout
 from sif.spaces.cnn.supernet import CNNSpace, ImageBatch
 from sif.testing import Trial, toy_run
+from sif.testing.methods import _alike
 from sif.testing.toys import BUDGET
 from sif.training.optim import constant, momentum
 from sif.utils.device import make_runtime
@@ -150,7 +151,7 @@ def test_candidates_of_every_space_may_be_trained_by_other_processes(
     run = RUNS[space]() if space in RUNS else functions(space)
     found, calls = Trial("random", run).search(), elsewhere(2)
     away = replace(run, runtime=replace(run.runtime, calls=calls))
-    contracts._alike(found, Trial("random", away).search(), "a search on copies")
+    _alike(found, Trial("random", away).search(), "a search on copies")
     assert calls.started != []
 
 
