@@ -517,10 +517,21 @@ def _places(known: Interactions) -> sparse.csr_array:
 
     Where nothing tells an order, models that are served read none, and the rows are as good as any.
     """
-    rows = np.arange(len(known)) if known.moment is None else known.order
-    places = np.arange(1, len(rows) + 1, dtype=np.float64)
-    users, items = known.ids[rows, :2].T
-    return ranked(sparse.csr_array((places, (users, items)), shape=known.sizes[:2]))
+    users, items = known.ids[:, 0], known.ids[:, 1]
+    if len(known.fields) > 2:  # a pair may be there several times
+        rows = np.arange(len(known)) if known.moment is None else known.order
+        places = np.arange(1, len(rows) + 1, dtype=np.float64)
+        pairs = (places, (users[rows], items[rows]))
+        return ranked(sparse.csr_array(pairs, shape=known.sizes[:2]))
+    rows = np.argsort(users if known.moment is None else users[known.order], kind="stable")
+    rows = rows if known.moment is None else known.order[rows]
+    counts = np.bincount(users, minlength=known.sizes[0])
+    starts = np.concatenate([[0], counts.cumsum()])
+    within = np.arange(1, len(rows) + 1) - np.repeat(starts[:-1], counts)
+    by_user = (within.astype(np.float32), items[rows], starts)
+    found = sparse.csr_array(by_user, shape=known.sizes[:2])
+    found.sort_indices()
+    return found
 
 
 def _moments(known: Interactions) -> sparse.csr_array:
