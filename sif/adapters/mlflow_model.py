@@ -118,7 +118,9 @@ def save_model(
         package = shutil.copytree(
             Path(__file__).parents[1],
             Path(folder) / "sif",
-            ignore=shutil.ignore_patterns("__pycache__", "*.parquet"),  # code alone
+            ignore=shutil.ignore_patterns(
+                "__pycache__", "*.parquet", "*.js", "*.css", "*.html"
+            ),  # code alone
         )
         mlflow.pyfunc.save_model(
             path,
