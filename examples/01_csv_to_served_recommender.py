@@ -34,19 +34,20 @@ from sif.adapters.mlflow_model import save_model
 
 # %%
 HOBBIES = {
-    "baking": ["flour", "yeast", "rolling pin", "cake tin", "vanilla", "icing bag", "oven gloves",
-               "dough scraper"],
+    "baking": ["flour", "yeast", "rolling pin", "cake tin", "vanilla", "icing bag",
+               "oven gloves", "dough scraper"],
     "garden": ["spade", "rose bush", "watering can", "tulip bulbs", "compost", "pruning shears",
                "flower pot", "garden hose"],
-    "photography": ["camera", "tripod", "zoom lens", "flash", "memory card", "camera bag", "lens cap",
-                    "photo album"],
+    "photography": ["camera", "tripod", "zoom lens", "flash", "memory card", "camera bag",
+                    "lens cap", "photo album"],
 }  # fmt: skip
-CUSTOMERS = """
-Ada Alan Barbara Bertha Carl Clara Dennis Dorothy Edsger Emmy Evelyn Felix Frances Grace Hedy Ida
-Isaac James Jean John Katherine Kurt Leonhard Lise Lotfi Margaret Maria Mary Max Niels Norbert
-Olga Paul Peter Rosalind Ruth Sofia Srinivasa Stanislaw Tim Tu Ursula Vera Wanda Werner Xavier
-Yuri Zaha
-""".split()
+CUSTOMERS = [
+    "Ada", "Alan", "Barbara", "Bertha", "Carl", "Clara", "Dennis", "Dorothy", "Edsger", "Emmy",
+    "Evelyn", "Felix", "Frances", "Grace", "Hedy", "Ida", "Isaac", "James", "Jean", "John",
+    "Katherine", "Kurt", "Leonhard", "Lise", "Lotfi", "Margaret", "Maria", "Mary", "Max",
+    "Niels", "Norbert", "Olga", "Paul", "Peter", "Rosalind", "Ruth", "Sofia", "Srinivasa",
+    "Stanislaw", "Tim", "Tu", "Ursula", "Vera", "Wanda", "Werner", "Xavier", "Yuri", "Zaha",
+]  # fmt: skip
 
 draw = random.Random(7)  # noqa: S311
 hobby_of = {name: list(HOBBIES)[number % 3] for number, name in enumerate(CUSTOMERS)}

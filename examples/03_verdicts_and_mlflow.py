@@ -34,9 +34,9 @@ GENRES = {
     "travel": ["Patagonia", "Slow Trains", "The Nile", "Islands", "High Passes", "Deserts"],
 }
 DISHES = [
-    "soup", "pasta", "pizza", "rice", "salad", "curry", "stew", "pie", "omelette", "dumplings", "noodles",
-    "risotto", "lasagne", "chili", "goulash", "quiche", "falafel", "paella", "ratatouille", "polenta",
-    "lentils", "gnocchi", "cabbage", "beetroot", "spinach",
+    "soup", "pasta", "pizza", "rice", "salad", "curry", "stew", "pie", "omelette", "dumplings",
+    "noodles", "risotto", "lasagne", "chili", "goulash", "quiche", "falafel", "paella",
+    "ratatouille", "polenta", "lentils", "gnocchi", "cabbage", "beetroot", "spinach",
 ]  # fmt: skip
 draw = random.Random(3)  # noqa: S311
 
@@ -97,7 +97,8 @@ for name in ("books", "canteen"):
 # is a job of its own process. Here three methods get 100 steps each, with two seeds. A seed draws
 # another split, so methods are compared within a seed. You would type this in a terminal:
 #
-#     sif bench --task cf --dataset books.csv --methods nasp random darts-1 --seeds 2 --budget 100steps ...
+#     sif bench --task cf --dataset books.csv --methods nasp random darts-1 --seeds 2 \
+#       --budget 100steps --output-dir benches/books --set space=primitives ...
 
 # %%
 command = [sys.executable, "-m", "sif", "bench", "--task", "cf", "--dataset", "books.csv"]
@@ -110,7 +111,7 @@ command += [
     "train.dimension=8",
 ]
 command += ["train.l2=[2.0]", "train.extend_grid=0"]
-done = subprocess.run(command, capture_output=True, text=True, check=True)
+subprocess.run(command, capture_output=True, text=True, check=True)
 print(Path("benches/books/report.md").read_text())
 
 # %% [markdown]

@@ -30,7 +30,7 @@ package = Path("ideas")
 
 # %%
 METHOD = '''
-"""The method `annealing`: one choice changes at a time, and worse ones are accepted ever more rarely."""
+"""The method `annealing`: one choice changes at a time, maybe for the worse."""
 
 from __future__ import annotations
 
