@@ -134,8 +134,8 @@ print(results["last-item"].metrics["genotype"])
 # ## Half-lives whose truth is known
 #
 # Of our viewers we know roughly how they remember. For a test of the search we want to know it
-# exactly. The library generates such histories (`data.planted`): the next film follows one of the
-# last few, or suits a longer taste, and each of the two memories fades with a half-life that is
+# exactly. The library generates such histories (`data.planted`). The next film follows one of the
+# last few, or it suits a longer taste. Each of the two memories fades with a half-life that is
 # drawn by the seed. The job compares what it found with that truth.
 
 # %%

@@ -167,10 +167,10 @@ DOZEN = space_of(
 # %% [markdown]
 # ## Checks
 #
-# `sif.testing` knows the promises of methods, spaces and losses: a method keeps to its budget,
-# repeats with the same seed, and a killed search goes on to the same end; gradients of a loss are
-# exact; a function that was cut out of the space scores as the space did. No registration and no
-# test library is needed.
+# `sif.testing` knows the promises of methods, spaces and losses. A method keeps to its budget. It
+# finds the same with the same seed, also when it is killed and resumed. The gradients of a loss are
+# exact. A function that was cut out of a space scores as the space did. The checks need no
+# registration and no test library.
 
 # %%
 from sif.testing import (  # noqa: E402
@@ -208,8 +208,9 @@ except ContractError as error:
 # %% [markdown]
 # ## Registration
 #
-# Each takes one line in the package's `pyproject.toml`. pip installs it, here into a folder of its
-# own so that your environment stays as it is. You would type `pip install -e ideas --no-deps`.
+# Each takes one line in the package's `pyproject.toml`. You would type `pip install -e ./ideas
+# --no-deps`. Here pip installs it into a folder of its own, so that your environment stays as it
+# is. It asks no index for anything.
 
 # %%
 PROJECT = """
@@ -234,9 +235,11 @@ dozen = "sif_ideas.dozen:DOZEN"
 packages = ["sif_ideas"]
 """
 (package / "pyproject.toml").write_text(PROJECT.lstrip())
-pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
-subprocess.run([*pip, "--target", "installed", str(package)], check=True)
+pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+pip += ["--no-build-isolation", "--target", "installed", str(package.resolve())]
+subprocess.run(pip, check=True)
 sys.path.insert(0, str(Path("installed").resolve()))
+importlib.invalidate_caches()
 
 # %% [markdown]
 # ## Use

@@ -104,7 +104,7 @@ def test_ideas_of_another_package_are_checked_and_used_by_name(tmp_path: Path) -
     text = told("04", tmp_path)
     for name in ("annealing", "margin", "dozen"):
         assert f"{name} keeps the promises of a " in text
-    assert re.search(r"^ContractError: forgetful.*expected", text, re.MULTILINE)
+    assert re.search(r"^ContractError: expected .* negatives=True", text, re.MULTILINE)
     assert [line for line in text.splitlines() if line.startswith(("methods:", "spaces:"))] == [
         "methods: annealing", "spaces: dozen",
     ]  # fmt: skip
