@@ -73,11 +73,12 @@ for name, person in (("books", reader), ("canteen", guest)):
 # %%
 settings = {
     "space": "primitives",
-    "search": {"epochs": 15, "dimension": 4},
+    "search": {"epochs": 40, "arch_every": 2, "dimension": 4},
     "train": {"epochs": 40, "dimension": 8, "l2": [2.0], "extend_grid": 0},
     "baselines": ["popularity", "ease"],
     "controls": ["fixed-multiply"],
     "threads": 1,
+    "budget": None,
     "tracking": {"experiment": "tutorial"},
 }
 for name in ("books", "canteen"):
@@ -106,6 +107,7 @@ command += ["--methods", "nasp", "random", "darts-1", "--seeds", "2", "--budget"
 command += ["--workers", "1", "--output-dir", "benches/books", "--set", "space=primitives"]
 command += [
     "search.dimension=4",
+    "search.arch_every=2",
     "search.candidate_epochs=10",
     "train.epochs=40",
     "train.dimension=8",

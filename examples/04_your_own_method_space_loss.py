@@ -259,11 +259,12 @@ config = sif.CFConfig(
     loss={"name": "margin"},
     losses={"margin": {"width": 0.5}},
     data={"planted": {"kind": "product", "users": 80, "items": 50, "density": 0.2}},
-    search={"epochs": 60, "candidate_epochs": 10, "dimension": 4},
-    train={"epochs": 40, "dimension": 8, "l2": [1.0], "extend_grid": 0},
+    search={"epochs": 60, "candidate_epochs": 10, "dimension": 4, "l2": 0.01},
+    train={"epochs": 40, "dimension": 8, "l2": [0.01, 0.1], "extend_grid": 0},
     baselines=["popularity", "ease"],
     controls=["fixed-multiply"],
     threads=1,
+    budget=None,
     output_dir="runs/ideas",
     tracking={"enabled": False},
 )
@@ -275,5 +276,5 @@ print("found:", result.metrics["genotype"])
 # to look at, which draws the searched function and the search.
 
 # %%
-print("candidates trained from scratch:", result.metrics["search"]["candidates"])
+print("candidates trained from scratch:", result.metrics["search"]["arch_steps"])
 print("page:", Path("runs/ideas/report.html"))
