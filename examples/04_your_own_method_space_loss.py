@@ -273,7 +273,9 @@ print("found:", result.metrics["genotype"])
 
 # %% [markdown]
 # The table above treats the new function as any other. It has a verdict, a saved model and a page
-# to look at, which draws the searched function and the search.
+# to look at, which draws the function and the search. This search trained only a few of the twelve
+# functions. So validation may prefer fixed multiply, which then stands for the searched function.
+# The verdict says so.
 
 # %%
 print("candidates trained from scratch:", result.metrics["search"]["arch_steps"])
