@@ -88,9 +88,14 @@ for name in ("books", "canteen"):
     print(f"against {difference['against']}: {difference['low']:+.3f} to {difference['high']:+.3f}")
 
 # %% [markdown]
-# The table of the canteen shows popularity, which knows no persons, beside all others. No search
-# can find tastes that are not there. The verdict says so in a sentence, and the job serves the best
-# model all the same.
+# In the book club popularity, which knows no persons, is far behind the models of tastes. In the
+# canteen nobody is clearly ahead of popularity. No search can find tastes that are not there. The
+# operation `concat` says the same in another way: it adds a number of the person and a number of
+# the dish, so all persons get the dishes in one order.
+#
+# The verdict compares the search with EASE, and both may be "undecided". That is no failure of the
+# job: 150 people are too few to tell models apart that are so close. The job serves the model that
+# validation prefers.
 #
 # ## Three methods
 #
