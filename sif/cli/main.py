@@ -53,8 +53,7 @@ other commands (sif COMMAND --help):
 _EXAMPLES = """\
 examples:
   python run.py --task cf                       generated data, no download
-  python run.py --task cf --dataset ml-100k --seed 1
-  python run.py --task cf --dataset my.csv --set data.user=customer objective=rating
+  python run.py --task cf --dataset my.csv --seed 1 --set objective=rating
   python run.py --resume runs/cf-ml-100k-...    go on after an interruption
 """
 _NOTES = (RenamedSetting, NameTaken)

@@ -90,7 +90,7 @@ def test_without_flags_the_presets_decide(jobs: Jobs) -> None:
     assert config.output_dir.parent == Path("runs")
     assert config.output_dir.name.startswith("cf-planted-")
     assert not Path("runs").exists()
-    plain = load_job_config("cf", sets=["tracking.enabled=false"])
+    plain = load_job_config("cf", sets=["tracking.enabled=false"], job=True)
     assert config.model_copy(update={"output_dir": None}) == plain
 
 
@@ -165,7 +165,7 @@ def test_an_interruption_says_how_to_go_on(
     assert line(capsys) == "interrupted"
     Path("out/checkpoint").mkdir(parents=True)
     jobs.failure = KeyboardInterrupt()
-    Path("out/config.yaml").write_text("task: cf")
+    Path("out/config.yaml").write_text("task: cf\ndataset: planted")
     for program, named in (("/x/run.py", "python run.py"), ("/bin/sif", "sif run")):
         monkeypatch.setattr(sys, "argv", [program])
         assert cli.main(["--resume", "out"]) == 130

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import secrets
 import shutil
@@ -147,8 +148,8 @@ def setting(tmp_path: Path) -> Setting:
     return Setting(folder, (folder / "trials" / ".home", "here"), {"SIF_COLOR": "red"})
 
 
-@pytest.fixture(scope="session")
-def environment() -> dict[str, str]:
+@functools.cache
+def variables() -> dict[str, str]:
     """Variables of a program with a Ray of its own."""
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return {
@@ -158,6 +159,12 @@ def environment() -> dict[str, str]:
         # A node of a busy machine is late, not dead: a minute in place of 15 s.
         "RAY_health_check_failure_threshold": "20",
     }  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """Variables of a program with a Ray of its own."""
+    return variables()
 
 
 def is_alive(number: int) -> bool:
@@ -173,33 +180,33 @@ def alive() -> Callable[[int], bool]:
     return is_alive
 
 
+def wait_until(condition: Callable[[], bool], told: str = "") -> None:
+    """Waits for a condition; fails, saying why it waited, once that takes too long."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, told or "it takes too long"
+        time.sleep(0.1)
+
+
 @pytest.fixture(scope="session")
 def until() -> Callable[..., None]:
-    """Waits for a condition; fails, saying why it waited, once that takes too long."""
+    """See `wait_until`."""
+    return wait_until
 
-    def wait(condition: Callable[[], bool], told: str = "") -> None:
-        end = time.monotonic() + PATIENCE
-        while not condition():
-            assert time.monotonic() < end, told or "it takes too long"
-            time.sleep(0.1)
 
-    return wait
+def marked_commands(name: str) -> list[str]:
+    """Commands of the processes that inherited a variable."""
+    commands = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if name.encode() in (folder / "environ").read_bytes() and is_alive(int(folder.name)):
+                commands.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return commands
 
 
 @pytest.fixture(scope="session")
 def marked() -> Callable[[str], list[str]]:
-    """Commands of the processes that inherited a variable."""
-
-    def found(name: str) -> list[str]:
-        commands = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if name.encode() in (folder / "environ").read_bytes() and is_alive(
-                    int(folder.name)
-                ):
-                    commands.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-            except OSError:
-                continue
-        return commands
-
-    return found
+    """See `marked_commands`."""
+    return marked_commands

@@ -28,7 +28,10 @@ from sif.data.streamed import ray_source, scratch
 from sif.data.streamed.load import Place
 from sif.data.streamed.parquet_source import ParquetSource
 from sif.errors import DataError
-from tests.bench.cluster.test_ray import PATIENCE, environment, marked, until
+from tests.bench.cluster.conftest import PATIENCE
+from tests.bench.cluster.conftest import marked_commands as marked
+from tests.bench.cluster.conftest import variables as environment
+from tests.bench.cluster.conftest import wait_until as until
 
 pytestmark = [
     pytest.mark.slow,
