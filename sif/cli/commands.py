@@ -222,6 +222,13 @@ def version(_: argparse.Namespace) -> None:
     print(f"sif {__version__}")
 
 
+def doctor(values: argparse.Namespace) -> None:
+    """What this installation has, and what to install for what."""
+    from sif.cli import doctor as command
+
+    command.show(values.json, values.data_dir)
+
+
 def bench(values: argparse.Namespace) -> None:
     """Compares search methods; reports everything before it raises an error for failed trials."""
     from sif.cli import bench as command
@@ -309,5 +316,9 @@ OTHERS: dict[str, Verb] = {
     "spaces": _listing(SPACES, "spaces", "make"),
     "losses": _listing(LOSSES, "losses", "function"),
     "datasets": Verb("list the known datasets", datasets),
-    "version": Verb("print the version", version),
+    "doctor": Verb("tell what this installation has, and what to install for what", doctor, (
+        argument("--json", action="store_true", help="one JSON document"),
+        argument("--data-dir", metavar="DIR", type=Path, help="folder of data files"),
+    )),
+    "version": Verb("print the version, as --version does", version),
 }  # fmt: skip

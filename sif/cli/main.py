@@ -53,7 +53,7 @@ other commands (sif COMMAND --help):
 _EXAMPLES = """\
 examples:
   python run.py --task cf                       generated data, no download
-  python run.py --task cf --dataset my.csv --seed 1 --set objective=rating
+  python run.py --task cf --dataset my.csv --seed 1 --set data.user=customer
   python run.py --resume runs/cf-ml-100k-...    go on after an interruption
 """
 _NOTES = (RenamedSetting, NameTaken)
@@ -181,7 +181,7 @@ def _parser(name: str) -> _Parser:
 def _summary(name: str, verb: Verb) -> str:
     """A command in the help of all."""
     text = verb.help if verb.lists is None else ", ".join(verb.lists.names())
-    return textwrap.fill(text, 88, initial_indent=f"  {name:<12}", subsequent_indent=" " * 14)
+    return f"  {name:<12}{textwrap.shorten(text, 74, placeholder=' ...')}"
 
 
 _USAGE = "%(prog)s --task TASK [--dataset NAME|FILE] [options]"
@@ -192,6 +192,8 @@ def _dispatch(arguments: list[str]) -> None:
         _parser("run").print_help()
         return
     name = "run"
+    if arguments == ["--version"]:
+        arguments = ["version"]
     if not arguments[0].startswith("-"):
         name = arguments.pop(0)
         if name not in VERBS:

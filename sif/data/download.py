@@ -76,6 +76,30 @@ def first_folder(base: Path, names: Sequence[str], holds: Callable[[Path], bool]
     return next((f for f in (*(base / name for name in names), *itself) if holds(f)), None)
 
 
+def on_disk(
+    source: Source, data_dir: Path | None, find: Callable[[Path], Path | None] | None = None
+) -> Path | None:
+    """The folder of a data set that lies unpacked in one of the searched folders, or None.
+
+    Args:
+        source: Its origin.
+        data_dir: Looked at first.
+        find: See `locate`.
+    """
+
+    def is_whole(folder: Path) -> bool:
+        return all((folder / name).is_file() for name in source.files)
+
+    def found(base: Path) -> Path | None:
+        return first_folder(base, _names(source), is_whole) if find is None else find(base)
+
+    return next(filter(None, map(found, search_folders(data_dir))), None)
+
+
+def _names(source: Source) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((source.folder, source.name)))
+
+
 def locate(
     source: Source, data_dir: Path | None, find: Callable[[Path], Path | None] | None = None
 ) -> tuple[Path, list[str]]:
@@ -89,16 +113,10 @@ def locate(
     Raises:
         DataError: It is absent and could not be downloaded; the message says which file goes where.
     """
-    names = tuple(dict.fromkeys((source.folder, source.name)))
-
-    def is_whole(folder: Path) -> bool:
-        return all((folder / name).is_file() for name in source.files)
-
-    bases = search_folders(data_dir)
-    for base in bases:
-        data_folder = first_folder(base, names, is_whole) if find is None else find(base)
-        if data_folder is not None:
-            return data_folder, []
+    data_folder = on_disk(source, data_dir, find)
+    if data_folder is not None:
+        return data_folder, []
+    names, bases = _names(source), search_folders(data_dir)
     if not source.url:
         raise DataError(_nowhere(source, bases))
     target = data_dir if data_dir is not None else raw_folder()

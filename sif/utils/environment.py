@@ -32,7 +32,7 @@ def environment(runtime: Runtime) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {"sif": __version__} | {name: _version(name) for name in _RECORDED},
+        "versions": {"sif": __version__} | {name: installed(name) for name in _RECORDED},
         "device": str(runtime.device),
         "device_name": _device_name(runtime.device),
         "dtype": str(runtime.dtype).removeprefix("torch."),
@@ -43,7 +43,8 @@ def environment(runtime: Runtime) -> dict[str, Any]:
     }
 
 
-def _version(package: str) -> str | None:
+def installed(package: str) -> str | None:
+    """The version of an installed package, or None."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
