@@ -28,7 +28,7 @@ MODULES = {
     "implicit": "implicit", "lenskit": "lenskit", "matplotlib": "matplotlib",
     "mlflow": "mlflow", "numba": "numba", "onnx": "onnx", "onnxscript": "onnxscript",
     "optuna": "optuna", "pillow": "PIL", "pooch": "pooch", "pyarrow": "pyarrow",
-    "pymoo": "pymoo", "ray": "ray", "scikit-learn": "sklearn", "tqdm": "tqdm",
+    "pymoo": "pymoo", "ray": "ray", "rich": "rich", "scikit-learn": "sklearn", "shtab": "shtab", "tqdm": "tqdm",
     "usearch": "usearch",
 }  # fmt: skip
 """Optional libraries, and the modules that they install."""
@@ -59,6 +59,7 @@ REFUSED = {
         r"executor ray: expected ray, found none; pip install 'sif\[ray\]'",
     ),
     "scikit-learn": ("--task cnn --no-tracking", r"digits: .*\(pip install scikit-learn\)"),
+    "shtab": ("completion bash", r"completion: .*\(pip install shtab\)"),
     "usearch": (
         "--task cf --no-tracking --set retrieval=approximate",
         r"approximate retrieval: .* 'sif\[ann\]'",

@@ -79,7 +79,7 @@ def fresh(code: str) -> str:
 
 HEAVY = (
     "mlflow", "implicit", "matplotlib", "pooch", "pyarrow", "sklearn", "PIL", "numba", "optuna",
-    "pymoo", "ray",
+    "pymoo", "ray", "rich", "shtab",
 )  # fmt: skip
 
 

@@ -22,6 +22,8 @@ OPTIONAL: Mapping[str, tuple[str | None, str]] = {
     "mlflow": (None, "tracking by MLflow"),
     "pooch": (None, "downloads"),
     "pyarrow": (None, "Parquet, and large files by pieces"),
+    "rich": (None, "the live line of jobs on a terminal"),
+    "shtab": (None, "shell completion"),
     "tqdm": (None, "progress bars of readings and downloads"),
     "pillow": ("cnn", "images in JPEG and PNG"),
     "scikit-learn": ("cnn", "the data set digits"),

@@ -7,6 +7,8 @@ an interrupted job exits with 130 and says how to go on, a panel in which jobs f
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import os
 import re
 import sys
@@ -14,8 +16,8 @@ import textwrap
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -119,7 +121,14 @@ def _run(values: argparse.Namespace) -> None:
 
     with going_on(again):
         resume, finish = values.resume is not None, values.finish
-        tasks.run(config, resume=resume, quiet=values.quiet, finish=finish, executor=place)
+        # Whatever is printed on the way, by libraries too, stays out of the document.
+        away = contextlib.redirect_stdout(sys.stderr) if values.json else contextlib.nullcontext()
+        with away:
+            result = tasks.run(
+                config, resume=resume, quiet=values.quiet, finish=finish, executor=place
+            )
+    if values.json and tells():
+        print(json.dumps(result.document(), indent=1))
 
 
 def _asked_config(values: argparse.Namespace, file: str | Path | None) -> CommonConfig:
@@ -146,6 +155,18 @@ def _resumed_config(values: argparse.Namespace) -> CommonConfig:
     return asked.model_copy(update={"output_dir": folder})
 
 
+def _completion(values: argparse.Namespace) -> None:
+    from sif.cli import completion
+
+    def fill(verb: Verb, parser: argparse.ArgumentParser) -> None:
+        for add in verb.arguments:
+            add(parser)
+
+    others = {name: (verb.help, partial(fill, verb)) for name, verb in VERBS.items()}
+    parser = completion.whole(_parser("run"), others)
+    print(completion.script(values.shell, parser))
+
+
 VERBS: dict[str, Verb] = {
     "run": Verb("search, retrain, compare, report", _run, (
         *JOB_ARGUMENTS,
@@ -156,11 +177,15 @@ VERBS: dict[str, Verb] = {
         argument("--resume", metavar="DIR", type=Path, help="go on with an interrupted run"),
         argument("--finish", action="store_true", help="with --resume: end with the best so far"),
         argument("--quiet", action="store_true", help="only the table and the verdict"),
+        argument("--json", action="store_true", help="one JSON document; the rest to stderr"),
         argument("--executor", choices=("local", "ray"), metavar="local|ray",
                  help="ray: parts of it on a cluster, options as of bench"),
         hidden(*PLACE_ARGUMENTS),
     )),
     **OTHERS,
+    "completion": Verb("print a script by which a shell completes", _completion, (
+        argument("shell", choices=("bash", "zsh", "fish"), help="bash, zsh or fish"),
+    )),
 }  # fmt: skip
 
 
@@ -236,7 +261,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _report(f"error: {_one_line(error)}", code)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _notes_told_once() -> Iterator[None]:
     """Former names and names that are taken become a line on stderr, told once each."""
     told: set[str] = set()

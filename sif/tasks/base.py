@@ -15,6 +15,7 @@ from sif.evaluation.choice import Choice
 from sif.evaluation.comparison import Verdict
 from sif.evaluation.evaluate import Evaluation
 from sif.problems.base import Session, State, Trained
+from sif.report import PAGE
 from sif.search.loop import SearchResult
 from sif.tasks.checkpoint import StageFolder
 from sif.tasks.console import Console
@@ -37,8 +38,50 @@ class RunResult:
     metrics: dict[str, Any]
     verdict: Verdict
 
+    def document(self) -> dict[str, Any]:
+        """The result for other programs, as JSON-ready values.
+
+        Returns:
+            Keys 'verdict' (a sentence), 'comparison' and 'searching' (its numbers and those of the
+            verdict on the search; None: there are none), 'entrants' (ours first; each with its
+            'name', whether it is 'ours', and its metrics as metrics.json has them), 'folder',
+            'metrics' and 'report' (absolute paths; None: no such file), 'seconds'.
+        """
+        found, folder = self.metrics, self.folder.absolute()
+        ours = {
+            "name": found.get("entrant"), "ours": True, "valid": found.get("valid"),
+            "test": found.get("test"),
+        }  # fmt: skip
+        others = [_entrant(name, one) for name, one in found.get("baselines", {}).items()]
+
+        def path(name: str) -> str | None:
+            return str(folder / name) if (folder / name).is_file() else None
+
+        return {
+            "verdict": self.verdict.text,
+            "comparison": found.get("comparison"),
+            "searching": found.get("searching"),
+            "task": found["task"],
+            "dataset": found["dataset"],
+            "metric": found["metric"],
+            "entrants": [ours, *others],
+            "folder": str(folder),
+            "metrics": path("metrics.json"),
+            "report": path(PAGE),
+            "seconds": found["total_seconds"],
+        }
+
     def __repr__(self) -> str:
         return f"RunResult({str(self.folder)!r}: {self.verdict.text})"
+
+
+def _entrant(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    """A baseline of metrics.json, whose test metrics lie among its other numbers there.
+
+    Of several moments they are means, and validation is a single number.
+    """
+    test = found["mean"] if "mean" in found else {k: found[k] for k in found["valid"] if k in found}
+    return {"name": name, "ours": False, "valid": found["valid"], "test": test}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -12,9 +11,9 @@ from typing import TextIO
 
 from sif.errors import SifError
 from sif.problems.base import Reporter
+from sif.tasks.live import Clock, LiveLine, draws, print_result
 
 _INTERVAL = 5.0  # seconds between progress lines where there is no terminal
-_REFRESH = 0.1  # seconds between refreshes of the progress line on a terminal
 
 
 class Console(Reporter):
@@ -26,16 +25,18 @@ class Console(Reporter):
 
     Attributes:
         terminal: Whether progress is seen by somebody, on a line that can be rewritten.
+        standings: Of validation so far, for that line.
     """
 
     def __init__(self, log: Path | None, quiet: bool = False) -> None:
-        self.terminal = sys.stderr.isatty()
+        self.terminal = draws(sys.stderr)
+        self._line = LiveLine()
+        self.standings = self._line.standings
         self._log: TextIO | None = None
         if log is not None:
             self._log = log.open("a", encoding="utf-8", buffering=1)
         self._quiet = quiet
         self._shown = 0.0
-        self._width = 0
 
     def line(self, text: str) -> None:
         """A remark."""
@@ -48,28 +49,33 @@ class Console(Reporter):
         """Something the job was run for: goes to standard output, quiet or not."""
         self._clear()
         self._write(text)
-        if self._log is not None:
+        if self._log is None:
+            return
+        if draws(sys.stdout):
+            print_result(text)
+        else:
             print(text, flush=True)
 
     def progress(self, stage: str, done: int, total: int, text: str) -> None:
         """Progress of a stage: one line that is rewritten on a terminal, rare lines elsewhere."""
+        if self._quiet:
+            return
+        if self.terminal:
+            self._line.show(stage, done, total, text)
+            return
         now = time.monotonic()
-        if self._quiet or now - self._shown < (_REFRESH if self.terminal else _INTERVAL):
-            return
-        self._shown = now
-        if not self.terminal:
+        if now - self._shown >= _INTERVAL:
+            self._shown = now
             print(f"{stage} {done}/{total} {text}", file=sys.stderr, flush=True)
-            return
-        filled = round(20 * done / max(total, 1))
-        line = f"{stage:<22} [{'#' * filled:<20}] {done}/{total} {text}"
-        line = line[: shutil.get_terminal_size().columns - 1]  # one that wraps cannot be rewritten
-        print(f"\r{line:<{self._width}}", end="", file=sys.stderr, flush=True)
-        self._width = len(line)
+
+    def stage(self, name: str, clock: Clock) -> None:
+        """A stage begins; on a terminal it is shown with the time of the job."""
+        self._line.clock = clock
+        if self.terminal and not self._quiet:
+            self._line.show(name)
 
     def _clear(self) -> None:
-        if self._width:
-            print("\r" + " " * self._width + "\r", end="", file=sys.stderr, flush=True)
-            self._width = 0
+        self._line.clear()
 
     def close(self) -> None:
         """Closes the log."""

@@ -32,6 +32,7 @@ from sif.search.loop import SearchResult
 from sif.tasks.base import Entry, Found, JobContext, Results, RunResult, Tuned
 from sif.tasks.checkpoint import LoopCheckpointer
 from sif.tasks.figures import Draw, save_and_draw
+from sif.tasks.live import Clock
 from sif.tasks.plan import MEASURING, Measurements, Plan, make_plan
 from sif.tasks.records import JobRecords, as_markdown
 from sif.tasks.report_data import report_document
@@ -181,6 +182,8 @@ class JobRunner:
         """A stage of the plan, which ends in time for those that come after it."""
         self._begun.append(name)
         give_back_memory()
+        seconds = self.plan.budget or self.study.config.budget
+        self.context.console.stage(name, Clock(self.context.stages.seconds, seconds))
         later = self.plan.later(self._begun)
         with self.budget.stage(name, share, least=LEAST, later=later):
             yield
@@ -356,7 +359,15 @@ class JobRunner:
             with self._stage(f"train {name}", share):
                 self._pace(name)
                 self._trained[name] = self._unless_diverged(name, work)
+            if (one := self._trained[name]) is not None:
+                self._rated(name, one.result.valid)
         return self._trained[name]
+
+    def _rated(self, name: str, valid: Mapping[str, float]) -> None:
+        """Tells the console how validation rates a model."""
+        problem, ours = self.problem, name == self.entrants.ours
+        text = f"{valid[problem.shown]:{problem.format}}"
+        self.context.console.standings.add(name, problem.merit(valid), text, ours)
 
     def _pace(self, name: str) -> None:
         """Gives a control the seconds of the search that it controls for, and of its training."""
@@ -576,6 +587,7 @@ class JobRunner:
             raise BudgetError(f"budget: {left}")
         with self._stage(f"baseline {name}"):
             state = stages.run(stage, fit)
+        self._rated(name, state["valid"])
         self.context.console.line(
             f"baseline {name}: {self.problem.describe(state['valid'])} "
             f"({state['seconds']:.1f} s for its grid)"
