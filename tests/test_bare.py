@@ -28,8 +28,8 @@ MODULES = {
     "implicit": "implicit", "lenskit": "lenskit", "matplotlib": "matplotlib",
     "mlflow": "mlflow", "numba": "numba", "onnx": "onnx", "onnxscript": "onnxscript",
     "optuna": "optuna", "pillow": "PIL", "pooch": "pooch", "pyarrow": "pyarrow",
-    "pymoo": "pymoo", "ray": "ray", "rich": "rich", "scikit-learn": "sklearn", "shtab": "shtab", "tqdm": "tqdm",
-    "usearch": "usearch",
+    "pymoo": "pymoo", "ray": "ray", "rich": "rich", "scikit-learn": "sklearn", "shtab": "shtab",
+    "tqdm": "tqdm", "usearch": "usearch",
 }  # fmt: skip
 """Optional libraries, and the modules that they install."""
 ALL = (*MODULES.values(), "threadpoolctl")

@@ -22,6 +22,7 @@ from sif.config import TASKS, load_config
 from sif.errors import ConfigError, without_passwords
 from sif.methods.registry import METHODS
 from sif.spaces.interaction.registry import LOSSES, SPACES
+from sif.utils.paths import nearest
 from sif.utils.registry import Registry, summary
 from sif.utils.version import __version__
 
@@ -49,7 +50,8 @@ class Verb:
 def run_folder(path: Path) -> Path:
     """The folder, if a run made it; ConfigError otherwise."""
     if not (path / "config.yaml").is_file():
-        raise ConfigError(f"{path}: expected a run folder, found no config.yaml there")
+        hint = nearest(path, lambda one: (one / "config.yaml").is_file())
+        raise ConfigError(f"{path}: expected a run folder, found no config.yaml there{hint}")
     return path
 
 
@@ -320,5 +322,5 @@ OTHERS: dict[str, Verb] = {
         argument("--json", action="store_true", help="one JSON document"),
         argument("--data-dir", metavar="DIR", type=Path, help="folder of data files"),
     )),
-    "version": Verb("print the version, as --version does", version),
+    "version": Verb("print the version", version),
 }  # fmt: skip

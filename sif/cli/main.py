@@ -50,7 +50,7 @@ EXIT_BAD_INPUT = 2
 
 _DESCRIPTION = """\
 Finds the interaction function for your data, and compares it with tuned baselines.
-other commands (sif COMMAND --help):
+other commands (sif COMMAND --help; sif --version):
 """
 _EXAMPLES = """\
 examples:
@@ -85,7 +85,8 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, formatter_class=_formatter, **settings)
 
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(message.removeprefix("argument "))
+        hint = f"; see {self.prog} --help" if "are required" in message else ""
+        raise ConfigError(message.removeprefix("argument ") + hint)
 
     def parse_strictly(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parses, and refuses what is left over with the nearest known option."""
@@ -184,7 +185,8 @@ VERBS: dict[str, Verb] = {
     )),
     **OTHERS,
     "completion": Verb("print a script by which a shell completes", _completion, (
-        argument("shell", choices=("bash", "zsh", "fish"), help="bash, zsh or fish"),
+        argument("shell", choices=("bash", "zsh", "fish"), metavar="SHELL",
+                 help="bash, zsh or fish"),
     )),
 }  # fmt: skip
 
@@ -192,7 +194,7 @@ VERBS: dict[str, Verb] = {
 def _parser(name: str) -> _Parser:
     verb = VERBS[name]
     if name == "run":
-        others = [_summary(other, VERBS[other]) for other in VERBS if other != "run"]
+        others = [_summary(other, VERBS[other]) for other in VERBS if other not in _UNLISTED]
         description, epilog = _DESCRIPTION + "\n".join(others), _EXAMPLES
         parser = _Parser(prog=program("run"), description=description, epilog=epilog, usage=_USAGE)
     else:
@@ -209,6 +211,8 @@ def _summary(name: str, verb: Verb) -> str:
     return f"  {name:<12}{textwrap.shorten(text, 74, placeholder=' ...')}"
 
 
+_UNLISTED = ("run", "version")
+"""Commands that the list of the others leaves out, as it has to fit a screen."""
 _USAGE = "%(prog)s --task TASK [--dataset NAME|FILE] [options]"
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
+
+from sif.utils.registry import did_you_mean
 
 
 def expanded(path: str | Path) -> Path:
@@ -21,3 +25,25 @@ def exists(path: str | Path) -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+_LOOKED_AT = 10_000
+"""Names of a folder, at most, among which a nearest one is looked for."""
+
+
+def nearest(path: Path, fits: Callable[[Path], bool] = Path.is_file) -> str:
+    """'; did you mean 'orders.csv'?' for what is missing, or '' where nothing near lies beside it.
+
+    Args:
+        path: That is not there.
+        fits: True for what could have been meant.
+    """
+    try:
+        beside = islice(expanded(path).parent.iterdir(), _LOOKED_AT)
+        hint = did_you_mean(path.name, [one.name for one in beside if fits(one)])
+    except (OSError, ValueError):
+        return ""
+    if not hint:
+        return ""
+    name = hint.removeprefix("; did you mean '").removesuffix("'?")
+    return f"; did you mean '{path.parent / name}'?"

@@ -16,6 +16,7 @@ from sif.cli import main as cli
 from sif.config import CFConfig
 from sif.errors import DataError, SifError
 from sif.problems.configuration import load_job_config
+from sif.utils.paths import nearest
 
 
 class Jobs(types.ModuleType):
@@ -258,3 +259,36 @@ def test_the_package_is_the_command() -> None:
         [sys.executable, "-m", "sif", "spaces"], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("sif")
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("--resume runs/my-rum", "found no config.yaml there; did you mean 'runs/my-run'?"),
+        ("recommend runs/my-rum u1", "found no config.yaml there; did you mean 'runs/my-run'?"),
+        ("plot", "the following arguments are required: RUN; see sif plot --help"),
+    ],
+)
+def test_an_error_names_the_next_step(
+    command: str, told: str, jobs: Jobs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("runs/my-run").mkdir(parents=True)
+    Path("runs/my-run/config.yaml").touch()
+    Path("runs/my-rum.txt").touch()  # no run folder
+    assert cli.main(command.split()) == 2
+    assert line(capsys).endswith(told)
+
+
+def test_a_missing_file_is_told_with_the_nearest_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "orders.csv").touch()
+    for name, near in (("order.csv", "orders.csv"), ("zzz.csv", None)):
+        found = nearest(tmp_path / name)
+        assert found == ("" if near is None else f"; did you mean '{tmp_path / near}'?")
+    assert nearest(tmp_path / "absent" / "orders.csv") == ""
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_every_help_fits_a_screen(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        cli.main([verb, "--help"])
+    assert len(capsys.readouterr().out.splitlines()) <= 44

@@ -36,7 +36,7 @@ from sif.data.interactions.text_records import (
 from sif.data.reading import reading
 from sif.errors import DataError
 from sif.utils.optional import library
-from sif.utils.paths import exists
+from sif.utils.paths import exists, nearest
 
 _SPELLED = {"\\t": "\t", "tab": "\t", " ": WHITESPACE}  # as a YAML file may say it
 _CHUNK = 1 << 20  # rows whose ids are held as texts at a time
@@ -104,7 +104,7 @@ def open_table(path: Path, is_header: IsHeader, separator: str | None = None) ->
     there = exists(path)
     if not (there and path.is_file()):
         found = "a folder" if there and path.is_dir() else "a device or a pipe"
-        actual = found if there else "no such file"
+        actual = found if there else f"no such file{nearest(path)}"
         raise DataError(f"{path}: expected a file, found {actual}")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: expected interactions, found an empty file")
