@@ -69,7 +69,8 @@ def commands(text: str) -> Iterator[str]:
     for line in shell_lines(text):
         for part in line.split("&&"):
             if program := PROGRAM.match(part):
-                yield shlex.join(shlex.split(part[program.end() :], comments=True))
+                words = part[program.end() :].split(" > ")[0]
+                yield shlex.join(shlex.split(words, comments=True))
 
 
 COMMANDS = sorted({c for path in DOCUMENTS if path != PLUGIN for c in commands(today(path))})

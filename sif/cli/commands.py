@@ -225,7 +225,7 @@ def version(_: argparse.Namespace) -> None:
 
 
 def doctor(values: argparse.Namespace) -> None:
-    """What this installation has, and what to install for what."""
+    """The state of this installation, and what to install for what."""
     from sif.cli import doctor as command
 
     command.show(values.json, values.data_dir)

@@ -43,7 +43,7 @@ OPTIONAL: Mapping[str, tuple[str | None, str]] = {
 
 
 def examined(data_dir: Path | None = None) -> dict[str, Any]:
-    """What the installation and the machine have, as JSON-ready values.
+    """The installation and the machine, as JSON-ready values.
 
     Args:
         data_dir: Folder of data that is searched first.

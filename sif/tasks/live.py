@@ -120,7 +120,7 @@ class LiveLine:
 
 
 def _live(drawn: Callable[[], Text]) -> Any:
-    """What draws a line again and again."""
+    """A line that is drawn again and again."""
     from rich.console import Console
     from rich.live import Live
 

@@ -27,7 +27,7 @@ from sif.errors import ConfigError, DataError
 from sif.utils.paths import exists
 
 Truth = PlantedInfo | HistoryTruth
-"""What is known of generated data."""
+"""The facts of generated data."""
 Loaded = tuple[Interactions, dict[str, tuple[Path, Path]] | None, list[str]]
 
 
