@@ -186,7 +186,7 @@ def test_a_library_is_required_or_optional_and_nothing_else() -> None:
     extras = project["optional-dependencies"]
     apart = {"dev", "docs", "peers-order"}  # the last has an environment of its own, without sif
     named = [*project["dependencies"], *(n for e in extras if e not in apart for n in extras[e])]
-    names = {re.split(r"[<>=]", name)[0] for name in named}
+    names = {re.split(r"[<>=\[]", name)[0] for name in named}
     assert names == REQUIRED | set(MODULES) and not REQUIRED & set(MODULES)
     text = (ROOT / "docs" / "reference" / "optional-libraries.md").read_text(encoding="utf-8")
     required, table = text.split("## Required and optional libraries")[1].split("| without |")

@@ -91,7 +91,7 @@ def test_every_optional_library_is_examined_with_its_extra() -> None:
     for name, (extra, _) in doctor.OPTIONAL.items():
         assert name in (required if extra is None else names(extras[extra])), name
         brought |= {name} if extra is None else set()
-    groups = set(extras) - {"dev", "peers", "peers-order"}
+    groups = set(extras) - {"dev", "docs", "peers", "peers-order"}
     others = {name for extra in groups for name in names(extras[extra])}
     assert set(doctor.OPTIONAL) == (others | brought) - {"torch"}
     optional = (ROOT / "pyproject.toml").read_text().partition("# Optional, as all extras")[2]
