@@ -55,7 +55,10 @@ SMALL = {
             "search.nodes=3", "search.steps_per_epoch=4", "methods.nasp.warmup=0",
             "train.epochs=2", "train.columns=4", "train.bptt=5", "train.hidden=6"),
 }  # fmt: skip
-FURTHER = {"cnn/imagenet": ("train.auxiliary=null",)}  # which needs 224 pixels a side
+FURTHER = {
+    "cnn/imagenet": ("train.auxiliary=null",),  # which needs 224 pixels a side
+    "cf/first": ("data.planted.length=8",),  # of so few films
+}
 GRAMMAR = Grammar(keys=3, depth=1, fillers=3, shortest=1, longest=2)
 FAST = ("cf/rating", "cf/sif-ranking", "cnn/smoke", "rnn/own", "rnn/smoke")
 PRESETS = [
