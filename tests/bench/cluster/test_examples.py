@@ -16,7 +16,8 @@ from sif.cli import main as cli
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "examples" / "cluster"
 LAUNCHER = FOLDER / "cluster.yaml"
-PINNED = re.findall(r"^ray\[data\]==(\S+)", (ROOT / "requirements-dev.txt").read_text(), re.MULTILINE)
+PINS = (ROOT / "requirements-dev.txt").read_text(encoding="utf-8")
+PINNED = re.findall(r"^ray\[data\]==(\S+)", PINS, re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
