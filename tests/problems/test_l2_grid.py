@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from sif.problems.base import Session, Trained
 from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import GridTraining, follows, search_strength
 from sif.spaces.interaction.registry import SPACES
+from sif.tracking.base import Tracker
 from sif.training.loop import TrainResult
 
 PRODUCT = Genotype(
@@ -68,9 +70,9 @@ def trained(
 ) -> tuple[Trained[Any], list[float], list[str]]:
     """The result of a grid, the strengths in the order of training, and the stages."""
     problem, kept = OfStrength(metric, rmse), Kept()
-    child = SimpleNamespace(log_params=lambda params: None, close=lambda: None)
+    tracker = create_autospec(Tracker, instance=True)
     console = SimpleNamespace(line=lambda text: None, progress=lambda *told: None)
-    session = Session(kept, console, SimpleNamespace(child=lambda *names: child))  # type: ignore[arg-type]
+    session = Session(kept, console, tracker)  # type: ignore[arg-type]
     grid = GridTraining(TrainConfig(l2=strengths, **more), problem, problem.train, session)
     return grid.train("searched", PRODUCT), problem.tried, kept.names
 
