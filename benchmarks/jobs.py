@@ -5,8 +5,8 @@ user, 1,000 an item. Each job is a process of its own, `python run.py` with the 
 every size: the weighting of a product of two vectors is searched, on 1,000,000 rows at most; what
 is found and fixed multiply are trained for five epochs, in blocks as large data are at any size;
 then ranked, and saved. The model names ten items for every user. The table has the seconds of each
-part, the peak of memory, and the exponents of both in the rows, fitted to all sizes but the
-largest; what they promise for that one stands beside what it took.
+part, the peak of memory, and the exponents of both in the rows. A cost model, fitted to all sizes
+but the largest, promises what that one takes: `DRIVERS` says by what each part grows.
 
     python benchmarks/jobs.py --rows 1e5 1e6 1e7 --folder /var/tmp/jobs
 """
@@ -20,14 +20,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from reading import PER_ITEM, PER_USER, generate
+from scipy.optimize import nnls
 
+from sif.evaluation.evaluate import MOST_USERS
+from sif.problems.interactions import PILOT_ROWS
 from sif.spaces.interaction.user_blocks import block_pairs
 from sif.utils import checkpoint
 
@@ -42,6 +45,19 @@ GROUPS = {
     "test": ("test-", "valid-", "baseline-"),
 }  # fmt: skip
 """Parts of a job to the beginnings of its stages' names; what is left is reading and saving."""
+SEARCHED = 1_000_000
+"""Train interactions that a search takes at most (`search.max_interactions`)."""
+Drivers = Callable[[float, float, float], tuple[float, ...]]
+DRIVERS: dict[str, Drivers] = {
+    "reading and saving": lambda rows, users, items: (1.0, rows),
+    "plan": lambda rows, users, items: (1.0, min(rows, PILOT_ROWS)),
+    "search": lambda rows, users, items: (min(rows, SEARCHED), items),
+    "training": lambda rows, users, items: (1.0, rows),
+    "test": lambda rows, users, items: (rows, min(users, MOST_USERS) * items),
+    "top ten": lambda rows, users, items: (1.0, users, users * items),
+    "peak MB": lambda rows, users, items: (1.0, rows),
+}
+"""The cost model: numbers, of rows, users and items, whose weighted sum a part's cost is."""
 
 
 def timed(command: Sequence[str | Path]) -> tuple[float, float]:
@@ -98,22 +114,39 @@ def measured(path: Path, rows: int, folder: Path, sets: Sequence[str]) -> dict[s
     return {"reading and saving": rest, **parts, "job": seconds, "top ten": lists, "peak MB": peak}
 
 
-def exponent(sizes: Sequence[int], values: Sequence[float]) -> tuple[float, float]:
-    """Exponent and factor of a power law, by least squares of logarithms."""
-    slope, constant = np.polyfit(np.log(sizes), np.log(np.maximum(values, 1e-3)), 1)
-    return float(slope), float(np.exp(constant))
+def sizes_of(rows: int) -> tuple[float, float, float]:
+    """Rows, users and items of a generated file."""
+    return float(rows), float(max(rows // PER_USER, 100)), float(max(rows // PER_ITEM, 400))
+
+
+def exponent(sizes: Sequence[int], values: Sequence[float]) -> float:
+    """Exponent of a power law, by least squares of logarithms."""
+    return float(np.polyfit(np.log(sizes), np.log(np.maximum(values, 1e-3)), 1)[0])
+
+
+def promised(drivers: Drivers, sizes: Sequence[int], values: Sequence[float], rows: int) -> float:
+    """The cost at a size, by weights of at least 0 with the least relative errors at others."""
+    known = np.array([drivers(*sizes_of(size)) for size in sizes])
+    relative = known / np.maximum(values, 1e-3)[:, None]
+    scale = relative.max(axis=0)
+    weights, _ = nnls(relative / scale, np.ones(len(sizes)))
+    return float(np.array(drivers(*sizes_of(rows))) @ (weights / scale))
 
 
 def table(found: Mapping[int, Mapping[str, float]]) -> list[tuple[str, ...]]:
     """Parts of the job by the number of rows, with exponents and a prediction."""
     sizes = sorted(found)
-    known = sizes[:-1] if len(sizes) > 2 else sizes
-    rows = [("part", *(f"{n:,}" for n in sizes), "exponent", "promised")]
+    largest, others = sizes[-1], sizes[:-1] or sizes
+    rows = [("part", *(f"{n:,}" for n in sizes), "exponent", f"promised {largest:,}")]
+    said = {
+        part: promised(DRIVERS[part], others, [found[n][part] for n in others], largest)
+        for part in DRIVERS
+    }
+    said["job"] = sum(said[part] for part in ("reading and saving", *GROUPS))
     for part in found[sizes[0]]:
         values = [found[n][part] for n in sizes]
-        slope, factor = exponent(known, values[: len(known)]) if len(known) > 1 else (0.0, 0.0)
-        promised = factor * sizes[-1] ** slope
-        rows.append((part, *(f"{one:.2f}" for one in values), f"{slope:.2f}", f"{promised:.2f}"))
+        cells = (*(f"{one:.2f}" for one in values), f"{exponent(sizes, values):.2f}")
+        rows.append((part, *cells, f"{said[part]:.2f}"))
     return rows
 
 
