@@ -68,14 +68,14 @@ class Ranks:
         """
         self._in_place(tensors, partial(dist.broadcast, src=0))
 
-    def _in_place(self, tensors: Iterable[Tensor], exchange: Callable[[Tensor], Any]) -> None:
+    def _in_place(self, tensors: Iterable[Tensor], exchange: Callable[..., Any]) -> None:
         if self.count == 1:
             return
         with _connected(self):
-            for tensor in tensors:
-                values = tensor.detach()
-                whole = values.contiguous()
-                exchange(whole)
+            both = [(values := one.detach(), values.contiguous()) for one in tensors]
+            begun = [exchange(whole, async_op=True) for _, whole in both]
+            for (values, whole), exchanged in zip(both, begun, strict=True):
+                exchanged.wait()
                 if whole.data_ptr() != values.data_ptr():
                     values.copy_(whole)
 

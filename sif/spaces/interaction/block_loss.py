@@ -127,6 +127,7 @@ class _Work:
                 total = torch.zeros_like(self.function(0, given))
         has = torch.tensor([float(one is not None) for one in found], device=total.device)
         ranks.add(total, has)
+        shared = []
         for place, count in enumerate(has.tolist()):
             if not count or (self.apart and place < len(given)):
                 continue
@@ -134,8 +135,9 @@ class _Work:
             assert like is not None  # noqa: S101
             if one is None:
                 one = torch.zeros_like(like, memory_format=torch.contiguous_format)
-            ranks.add(one)
+            shared.append(one)
             found[place] = one
+        ranks.add(*shared)
         return total
 
 
