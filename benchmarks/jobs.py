@@ -5,8 +5,8 @@ user, 1,000 an item. Each job is a process of its own, `python run.py` with the 
 every size: the weighting of a product of two vectors is searched, on 1,000,000 rows at most; what
 is found and fixed multiply are trained for five epochs, in blocks as large data are at any size;
 then ranked, and saved. The model names ten items for every user. The table has the seconds of each
-part, the peak of memory, and the exponents of both in the rows. A cost model, fitted to all sizes
-but the largest, promises what that one takes: `DRIVERS` says by what each part grows.
+part, the peak of memory, and the exponents of both in the rows. "by its clock" are the seconds that
+a job tells, and "planned" those that its plan told after some seconds, from steps that it measured.
 
     python benchmarks/jobs.py --rows 1e5 1e6 1e7 --folder /var/tmp/jobs
 """
@@ -15,22 +15,20 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from reading import PER_ITEM, PER_USER, generate
-from scipy.optimize import nnls
 
-from sif.evaluation.evaluate import MOST_USERS
-from sif.problems.interactions import PILOT_ROWS
 from sif.spaces.interaction.user_blocks import block_pairs
 from sif.utils import checkpoint
 
@@ -41,23 +39,10 @@ SETTINGS = (
     "train.l2=[2]", "train.valid_users=10000", "search.stages=[weighting]", "search.epochs=5",
 )  # fmt: skip
 GROUPS = {
-    "plan": ("plan",), "search": ("search",), "training": ("train-", "fixed-", "searched-"),
-    "test": ("test-", "valid-", "baseline-"),
+    "plan": ("plan",), "search": ("search",), "training": ("fixed", "searched"),
+    "test": ("test", "valid", "baseline"),
 }  # fmt: skip
-"""Parts of a job to the beginnings of its stages' names; what is left is reading and saving."""
-SEARCHED = 1_000_000
-"""Train interactions that a search takes at most (`search.max_interactions`)."""
-Drivers = Callable[[float, float, float], tuple[float, ...]]
-DRIVERS: dict[str, Drivers] = {
-    "reading and saving": lambda rows, users, items: (1.0, rows),
-    "plan": lambda rows, users, items: (1.0, min(rows, PILOT_ROWS)),
-    "search": lambda rows, users, items: (min(rows, SEARCHED), items),
-    "training": lambda rows, users, items: (1.0, rows),
-    "test": lambda rows, users, items: (rows, min(users, MOST_USERS) * items),
-    "top ten": lambda rows, users, items: (1.0, users, users * items),
-    "peak MB": lambda rows, users, items: (1.0, rows),
-}
-"""The cost model: numbers, of rows, users and items, whose weighted sum a part's cost is."""
+"""Parts of a job to the first words of its stages' names; what is left is reading and saving."""
 
 
 def timed(command: Sequence[str | Path]) -> tuple[float, float]:
@@ -85,8 +70,8 @@ def stages(folder: Path) -> dict[str, float]:
     found, before = dict.fromkeys(GROUPS, 0.0), 0.0
     for name in sorted(names & serials.keys(), key=lambda name: serials[name]):
         end = ends[serials[name]]
-        for group, begins in GROUPS.items():
-            if name.startswith(begins):
+        for group, words in GROUPS.items():
+            if name.split("-")[0] in words:
                 found[group] += end - before
         before = end
     return found
@@ -108,15 +93,13 @@ def measured(path: Path, rows: int, folder: Path, sets: Sequence[str]) -> dict[s
     seconds, peak = timed([*command, "--output-dir", run, "--set", *SETTINGS, blocks, *sets])
     parts = stages(run)
     rest = seconds - sum(parts.values())
+    told = json.loads((run / "metrics.json").read_text())
+    clock = {"by its clock": told["total_seconds"], "planned": told["plan"]["estimated_seconds"]}
     asked = ["--users", users(folder / "users.parquet", rows), "--unknown", "popular"]
     asked += ["--output", folder / "lists.parquet"]
     lists, _ = timed([sys.executable, RUN, "recommend", run, *asked])
-    return {"reading and saving": rest, **parts, "job": seconds, "top ten": lists, "peak MB": peak}
-
-
-def sizes_of(rows: int) -> tuple[float, float, float]:
-    """Rows, users and items of a generated file."""
-    return float(rows), float(max(rows // PER_USER, 100)), float(max(rows // PER_ITEM, 400))
+    whole = {"job": seconds, **clock, "top ten": lists, "peak MB": peak}
+    return {"reading and saving": rest, **parts, **whole}
 
 
 def exponent(sizes: Sequence[int], values: Sequence[float]) -> float:
@@ -124,29 +107,14 @@ def exponent(sizes: Sequence[int], values: Sequence[float]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(np.maximum(values, 1e-3)), 1)[0])
 
 
-def promised(drivers: Drivers, sizes: Sequence[int], values: Sequence[float], rows: int) -> float:
-    """The cost at a size, by weights of at least 0 with the least relative errors at others."""
-    known = np.array([drivers(*sizes_of(size)) for size in sizes])
-    relative = known / np.maximum(values, 1e-3)[:, None]
-    scale = relative.max(axis=0)
-    weights, _ = nnls(relative / scale, np.ones(len(sizes)))
-    return float(np.array(drivers(*sizes_of(rows))) @ (weights / scale))
-
-
 def table(found: Mapping[int, Mapping[str, float]]) -> list[tuple[str, ...]]:
-    """Parts of the job by the number of rows, with exponents and a prediction."""
+    """Parts of the job by the number of rows, with exponents over all and the last two sizes."""
     sizes = sorted(found)
-    largest, others = sizes[-1], sizes[:-1] or sizes
-    rows = [("part", *(f"{n:,}" for n in sizes), "exponent", f"promised {largest:,}")]
-    said = {
-        part: promised(DRIVERS[part], others, [found[n][part] for n in others], largest)
-        for part in DRIVERS
-    }
-    said["job"] = sum(said[part] for part in ("reading and saving", *GROUPS))
+    rows = [("part", *(f"{n:,}" for n in sizes), "exponent", "at the end")]
     for part in found[sizes[0]]:
         values = [found[n][part] for n in sizes]
-        cells = (*(f"{one:.2f}" for one in values), f"{exponent(sizes, values):.2f}")
-        rows.append((part, *cells, f"{said[part]:.2f}"))
+        slopes = (exponent(sizes, values), exponent(sizes[-2:], values[-2:]))
+        rows.append((part, *(f"{one:.2f}" for one in values), *(f"{one:.2f}" for one in slopes)))
     return rows
 
 
@@ -172,6 +140,8 @@ def main() -> None:
         found[rows] = measured(path, rows, values.folder, values.set)
         told = ", ".join(f"{part} {one:.1f}" for part, one in found[rows].items())
         print(f"{rows:,} rows: {told}", flush=True)
+    if len(found) == 1:
+        return
     lines = table(found)
     for line in lines:
         print(f"{line[0]:<20}" + "".join(f"{cell:>15}" for cell in line[1:]))

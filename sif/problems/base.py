@@ -143,12 +143,14 @@ class Sampled(Generic[AnyProblem]):
     Attributes:
         problem: On few rows.
         training: Times that an epoch of the whole has its steps, or their seconds.
-        validation: Times that a validation of the whole takes its seconds.
+        validation: Times that a validation of the whole in a training takes its seconds.
+        test: Times that an evaluation of the whole takes the seconds of its validation.
     """
 
     problem: AnyProblem
     training: float = 1.0
     validation: float = 1.0
+    test: float = 1.0
 
 
 class Problem(ABC, Generic[Design, Network]):

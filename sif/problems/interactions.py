@@ -640,18 +640,21 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
     @cached_property
     def _sampled(self) -> Sampled[Self]:
         train, valid = self.train_part, self.valid_part
+        judged, all_users = (_count_of_evaluated(part) for part in (self._judged[1], valid))
         if not self._batches.is_large or len(train) <= PILOT_ROWS:
-            return Sampled(self)
+            return Sampled(self, test=all_users / judged)
         draws = numpy_generator(self.runtime, "pilot-users")
         few_train, few_valid = few_users(train, valid, PILOT_ROWS, draws)
-        judged = np.unique(few_valid.ids[:, 0])[:PILOT_USERS]
-        few_valid = few_valid.select(np.isin(few_valid.ids[:, 0], judged))
+        some = np.unique(few_valid.ids[:, 0])[:PILOT_USERS]
+        few_valid = few_valid.select(np.isin(few_valid.ids[:, 0], some))
         few = type(self)(
             few_train, few_valid, self.config, self.runtime, self.stages, self._cold_choice
         )
         few._sized_by = self._sized_by
-        users = [max(len(evaluated_users(part)[0]), 1) for part in (valid, few_valid)]
-        return Sampled(few, len(train) / len(few_train), users[0] / users[1])
+        few_judged = _count_of_evaluated(few_valid)
+        return Sampled(
+            few, len(train) / len(few_train), judged / few_judged, all_users / few_judged
+        )
 
     def test(self, network: InteractionNetwork, part: Split) -> Evaluation:
         """Evaluates a finished network on the test part of a split."""
@@ -686,6 +689,11 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
     def validate(self, net: InteractionNetwork) -> Metrics:
         """Metrics of a network on the validation part."""
         return self._metrics(self.scorer(net), self._judged[1])
+
+
+def _count_of_evaluated(part: Interactions) -> int:
+    """The number of users whom an evaluation on a part ranks for, at least 1."""
+    return max(len(evaluated_users(part)[0]), 1)
 
 
 def _of_others(tables: Tables, strengths: tuple[Tensor, ...]) -> Tensor:

@@ -32,12 +32,14 @@ class TrainingCost:
         steps: Of an epoch.
         validation: Seconds of a validation.
         peak_memory_mb: Of the process, or of the device.
+        test: Seconds of an evaluation of the finished network.
     """
 
     step: float
     steps: int
     validation: float
     peak_memory_mb: float
+    test: float = 0.0
 
     def epoch(self, evaluate_every: int = 1) -> float:
         """Seconds of an epoch with its share of a validation."""
@@ -104,5 +106,5 @@ def _measured(problem: Problem[Any, Any], design: Any) -> TrainingCost:
     validation = max(trained.result.seconds - sum(timer.seconds), 0.0)
     return TrainingCost(
         timer.usual, max(1, round(timer.steps * sample.training)), validation * sample.validation,
-        peak_memory_mb(problem.runtime),
+        peak_memory_mb(problem.runtime), validation * sample.test,
     )  # fmt: skip

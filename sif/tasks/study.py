@@ -223,7 +223,7 @@ class Study(ABC):
         """Costs of the stages of the job, measured on a few steps."""
         methods = self.measured_methods
         trainings = measured.trainings(self.measured_given, tuple(methods), self.draws)
-        tests = sum(cost.validation for cost in trainings.values())
+        tests = sum(cost.test for cost in trainings.values())
         return Costs(
             measured.searches(methods), trainings, self.baseline_seconds(measured),
             FIGURES + tests, self.config.train.epochs,
