@@ -248,7 +248,10 @@ def run_job(
 ) -> RunResult:  # fmt: skip
     """Runs a job: search, training, baselines, one test, verdict, figures, all in a run folder.
 
-    Settings that were not given are those of the presets, as on the command line.
+    Settings that were not given are those of the presets, as on the command line. So the job has a
+    `budget` of ten minutes of wall time unless the configuration says otherwise. To keep to it, the
+    job may shorten trainings and leave models out; `metrics["plan"]` says what. `budget=None` lifts
+    it.
 
     Args:
         config: `CFConfig`, `CNNConfig` or `RNNConfig`. Without `output_dir` the folder is a new one

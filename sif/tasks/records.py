@@ -149,14 +149,19 @@ class JobRecords:
         for name in _FILES:
             if (folder / name).exists():  # given designs leave no genotype
                 tracker.log_artifact(folder / name)
-        self._model(document, results)
+        served = ours if results.choice is None else results.choice.name
+        holder = results.named(served, ours)
+        self._model(results.entries[served], holder, document)
+        for name, one in results.entries.items():
+            if name != holder:
+                self._name_model(one, results)
+        if tracker.page is not None:
+            self._context.console.line(f"MLflow: {tracker.page}")
 
-    def _model(self, document: Mapping[str, Any], results: Results) -> None:
+    def _model(self, entry: Entry, name: str, document: Mapping[str, Any]) -> None:
         """The model that is served, with the metrics of the entrant that it is of."""
         study, folder = self._study, self._context.folder / "model"
-        tracking, ours = study.config.tracking, study.entrants.ours
-        served = ours if results.choice is None else results.choice.name
-        entry = results.entries[served]
+        tracking = study.config.tracking
         registered = tracking.register_as
         if registered is not None and (reason := study.refuses_to_register()):
             self._context.console.line(f"left out: registering {registered}: {reason}")
@@ -168,19 +173,36 @@ class JobRecords:
                 f"the model stays in the run folder and is named in MLflow: {size / 2**20:.0f} MB, "
                 f"and tracking.model_mb is {tracking.model_mb:g}"
             )
-        name = results.named(served, ours)
         expression = document.get("served", document).get("expression", document["genotype"])
         self._tracker.log_model(
             TrackedModel(
-                partial(study.write_model, folder),
                 name,
-                {"entrant": name, **study.facts(name), **_params(entry)},
-                entry.flat(),
-                {"expression": expression, "folder": str(folder.absolute())},
-                registered,
-                apart,
+                None if apart else partial(study.write_model, folder),
+                params=self._of_model(entry, name),
+                metrics=entry.flat(),
+                tags={"expression": expression, "folder": str(folder.absolute())},
+                registered=registered,
             )
         )
+
+    def _name_model(self, entry: Entry, results: Results) -> None:
+        """The model of another entrant, of which nobody keeps a file."""
+        study, name = self._study, entry.name
+        expression = study.expression(results.designs[name]) if name in results.designs else name
+        self._tracker.log_model(
+            TrackedModel(
+                name,
+                name=name,
+                served=False,
+                params=self._of_model(entry, name),
+                metrics=entry.flat(),
+                tags={"expression": expression, "kept": "no: a job keeps the served model alone"},
+            )
+        )
+
+    def _of_model(self, entry: Entry, name: str) -> dict[str, Any]:
+        """Parameters of an entrant's model."""
+        return {"entrant": name, **self._study.facts(name), **_params(entry)}
 
 
 def _params(entry: Entry) -> dict[str, Any]:

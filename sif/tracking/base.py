@@ -58,22 +58,25 @@ class TrackedModel:
     """A model that a store keeps.
 
     Attributes:
-        write: Puts it into a new folder. Also gets the store's own record of the model.
         entrant: Whose runs it belongs to.
+        write: Puts it into a new folder. Also gets the store's own record of the model. None: the
+            store names the model and keeps no file of it.
+        name: In the store.
+        served: Whether the job's own run has it, too.
         params: Parameters.
         metrics: Of exactly this model.
         tags: Labels.
         registered: Name in the store's registry that gets a version of it; None: none does.
-        apart: The store names the model and keeps no file of it.
     """
 
-    write: Callable[[Path, Any], None]
     entrant: str
+    write: Callable[[Path, Any], None] | None = None
+    name: str = "model"
+    served: bool = True
     params: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     registered: str | None = None
-    apart: bool = False
 
 
 class Tracker:
@@ -84,6 +87,11 @@ class Tracker:
     """
 
     run_id: str | None = None
+
+    @property
+    def page(self) -> str | None:
+        """Address at which a server shows the run; None: no server is known."""
+        return None
 
     def introduce(self, introduction: Introduction) -> None:
         """Tells the data and the parameters of this run and of all that are nested in it."""
@@ -156,6 +164,11 @@ class Tee(Tracker):
     def __init__(self, trackers: Sequence[Tracker]) -> None:
         self.trackers = tuple(trackers)
         self.run_id = next((one.run_id for one in trackers if one.run_id is not None), None)
+
+    @property
+    def page(self) -> str | None:
+        """The first that one of them has."""
+        return next((one.page for one in self.trackers if one.page is not None), None)
 
     introduce = _passed_on("introduce")
     log_params = _passed_on("log_params")

@@ -12,7 +12,13 @@ from typing import Any
 from sif.tracking.base import TrackedData
 
 KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""Tag of an experiment that MLflow shows as model training; without it, it guesses."""
+"""Tag of an experiment that MLflow shows as model training; without it, it guesses.
+
+The pages of MLflow 3.17 do not read it. They show what `TRAINING` in the address says, else what
+the reader's browser remembers of the switch at their top left, else "GenAI".
+"""
+TRAINING = "workflowType=machine_learning"
+"""Part of the address of a page that shows model training."""
 COMMIT = "mlflow.source.git.commit"
 PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
@@ -26,6 +32,11 @@ _LONGEST_NOTE = 8000  # characters of a tag that every store takes
 def metric_name(name: str) -> str:
     """The name under which MLflow keeps a metric, e.g. 'test.ndcg_at_10' for 'test.ndcg@10'."""
     return re.sub(r"[^\w\-. /]", "_", name.replace("@", "_at_"))
+
+
+def model_name(name: str) -> str:
+    """The name under which MLflow keeps a model, where some signs mean something."""
+    return re.sub(r"[/:.%\"']", "_", name)
 
 
 def source_tags() -> dict[str, str]:

@@ -31,9 +31,11 @@ from sif.tracking.mlflow_entities import (
     KIND,
     NOTE,
     PARENT,
+    TRAINING,
     VERSIONS,
     dataset_input,
     metric_name,
+    model_name,
     note,
     source_tags,
 )
@@ -201,6 +203,7 @@ class MlflowTracker(Tracker):
         self._queued: dict[str, list[Any]] = {"params": [], "tags": []}
         self._flushed = time.monotonic()
         self._last_step: dict[str, int] = {}
+        self._results: dict[str, int] = {}  # time of each metric of step 0
         self._closed = False
         self._params: set[str] = set()
         self._facts = dict(facts or {})
@@ -243,6 +246,15 @@ class MlflowTracker(Tracker):
             self._closed = False
             self._call("update_run", status="RUNNING")
 
+    @property
+    def page(self) -> str | None:
+        """Address of the run on an MLflow server, as model training."""
+        store, server = self._store, urlsplit(self._store.uri).scheme in ("http", "https")
+        if not server or not store.usable or self.run_id is None:
+            return None
+        place = f"experiments/{store.experiment_id}/runs/{self.run_id}"
+        return f"{_address(store.uri).rstrip('/')}/#/{place}?{TRAINING}"
+
     def introduce(self, introduction: Introduction) -> None:
         """Gives this run and those that will be nested in it data and parameters."""
         self._store.introduction = introduction
@@ -278,6 +290,8 @@ class MlflowTracker(Tracker):
             key = metric_name(name)
             if step > self._last_step.get(key, -1):
                 self._metrics.append(Metric(key, float(value), self._ended, step))
+                if step == 0:
+                    self._results[key] = self._ended
         if len(self._metrics) >= _BATCH or time.monotonic() - self._flushed > _SECONDS:
             self.flush()
 
@@ -320,12 +334,15 @@ class MlflowTracker(Tracker):
         self._call(method, str(path), folder)
 
     def log_model(self, model: TrackedModel) -> None:
-        """Uploads a logged model of this run and of its entrant's, then registers it, if asked."""
+        """Makes a logged model of its entrant's run, and of this one, if it is served.
+
+        Its files are uploaded if it has some, and it is registered if that is asked for.
+        """
         self._record()
         owner = self._entrant(model.entrant)
         for tracker in (self, owner):
             tracker.flush()
-        if self.run_id is not None:
+        if self.run_id is not None and (model.served or owner is not self):
             self._store.attempt(lambda: self._log_model(model, owner))
 
     def _entrant(self, name: str) -> MlflowTracker:
@@ -337,16 +354,16 @@ class MlflowTracker(Tracker):
     def _log_model(self, model: TrackedModel, owner: MlflowTracker) -> None:
         from mlflow.entities import LoggedModelOutput
 
-        client = self._store.client
-        if self._resumed and _has_model(client.get_run(self.run_id)):
+        client, main = self._store.client, self if model.served else owner
+        if self._resumed and _has_model(client.get_run(main.run_id)):
             return
-        tags = dict(model.tags) | ({EXTERNAL: "true"} if model.apart else {})
+        tags = dict(model.tags) | ({EXTERNAL: "true"} if model.write is None else {})
         params = {key: str(value) for key, value in (self._facts | dict(model.params)).items()}
         logged = client.create_logged_model(
-            self._store.experiment_id, "model", self.run_id, tags, params, self._facts.get("task")
+            self._store.experiment_id, model_name(model.name), main.run_id, tags, params
         )
         try:
-            if not model.apart:
+            if model.write is not None:
                 with tempfile.TemporaryDirectory() as temporary:
                     model.write(Path(temporary), logged)
                     client.log_model_artifacts(logged.model_id, temporary)
@@ -354,22 +371,26 @@ class MlflowTracker(Tracker):
             client.finalize_logged_model(logged.model_id, "FAILED")
             raise
         client.finalize_logged_model(logged.model_id, "READY")
-        for run_id in dict.fromkeys((self.run_id, owner.run_id)):
+        for run_id in dict.fromkeys((main.run_id, owner.run_id)):
             client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
         owner._link(model.metrics, logged.model_id)
         if model.registered is not None:
             self._register(logged, model.registered)
 
     def _link(self, metrics: Mapping[str, float], model_id: str) -> None:
-        """Records metrics of a model, which this run has as well."""
+        """Records metrics of a model, which this run has as well.
+
+        They have the time that they have in the run, so that the store sees no second point there.
+        """
         from mlflow.entities import Metric
 
         introduction = self._store.introduction
         data = None if introduction is None else introduction.data
         about = {} if data is None else {"dataset_name": data.name, "dataset_digest": data.digest}
+        named = {metric_name(name): float(value) for name, value in metrics.items()}
         points = [
-            Metric(metric_name(name), float(value), _now(), 0, model_id=model_id, **about)
-            for name, value in metrics.items()
+            Metric(key, value, self._results.get(key, _now()), 0, model_id=model_id, **about)
+            for key, value in named.items()
         ]
         self._store.client.log_batch(self.run_id, metrics=points)
 

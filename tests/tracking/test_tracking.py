@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def test_trackers_without_a_store_make_no_model(tmp_path: Path) -> None:
     tee = Tee([NullTracker(), JsonlTracker(tmp_path / "a")])
     tee.introduce(OF_A_JOB)
     tee.describe("text")
-    tee.log_model(TrackedModel(write, "ease", registered="shop"))
+    tee.log_model(TrackedModel("ease", write, registered="shop"))
     tee.child("search").log_curve("search", [{"epoch": 1, "loss": 1.0}])
     tee.close()
     assert lines(tmp_path / "a") == []
@@ -358,6 +359,19 @@ def test_a_curve_stands_beside_the_result(client: Any, uri: str) -> None:
     assert "training/epoch" not in client.get_run(run_id).data.metrics
 
 
+def test_a_server_shows_a_run_as_model_training(
+    client: Any, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = MlflowTracker("pages", "job", uri)
+    assert tracker.page is None  # nobody knows at which port somebody will look
+    experiment = client.get_experiment_by_name("pages").experiment_id
+    monkeypatch.setattr(tracker._store, "uri", "https://me:secret@host:5000/ml/")
+    shown = f"https://host:5000/ml/#/experiments/{experiment}/runs/{tracker.run_id}"
+    assert Tee([NullTracker(), tracker]).page == f"{shown}?workflowType=machine_learning"
+    monkeypatch.setattr(tracker._store, "usable", False)
+    assert Tee([NullTracker(), tracker]).page is None
+
+
 def test_a_description_is_cut_to_what_a_store_takes(client: Any, uri: str) -> None:
     tracker = MlflowTracker("notes", "job", uri)
     tracker.describe("short")
@@ -380,7 +394,14 @@ def test_a_model_is_logged_linked_and_registered_if_asked(
         tracker.child("baseline-ease", "ease").log({"test.ndcg@10": 0.25}, 0)
         tracker.log({"test.ndcg@10": 0.125}, 0)
         tracker.log_model(
-            TrackedModel(write, "ease", {"l2": 500.0}, {"test.ndcg@10": 0.25}, {"a": "b"}, name)
+            TrackedModel(
+                "ease",
+                write,
+                params={"l2": 500.0},
+                metrics={"test.ndcg@10": 0.25},
+                tags={"a": "b"},
+                registered=name,
+            )
         )
         tracker.close()
         run = client.get_run(tracker.run_id)
@@ -404,22 +425,53 @@ def test_a_model_is_logged_linked_and_registered_if_asked(
     assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": "shop", "version": "2"}]
     assert capfd.readouterr().err == ""
     again = MlflowTracker("models", "job", uri, tracker.state())  # has its model
-    again.log_model(TrackedModel(write, "ease"))
+    again.log_model(TrackedModel("ease", write))
     again.close()
     assert len(client.get_run(again.run_id).outputs.model_outputs) == 1
 
 
 def test_a_model_that_stays_apart_is_named_alone(client: Any, uri: str) -> None:
-    def write(_: Path, logged: Any) -> None:
-        raise AssertionError("nobody asked for a copy")
-
     tracker = MlflowTracker("apart", "job", uri)
-    tracker.log_model(TrackedModel(write, "", tags={"folder": "/runs/a/model"}, apart=True))
+    tracker.log_model(TrackedModel("", tags={"folder": "/runs/a/model"}))
     tracker.close()
     (output,) = client.get_run(tracker.run_id).outputs.model_outputs
     model = client.get_logged_model(output.model_id)
     assert model.tags["folder"] == "/runs/a/model"
     assert model.tags["mlflow.model.isExternal"] == "true"
+
+
+def test_models_of_other_entrants_are_named_in_their_runs(client: Any, uri: str) -> None:
+    tracker = MlflowTracker("named models", "job", uri)
+    tracker.introduce(OF_A_JOB)
+    result = {"test.ndcg@10": 0.25, "valid.ndcg@10": 0.5}
+    ease = tracker.child("baseline-ease", "ease")
+    ease.log(result, 0)
+    ease.close()
+    before = client.get_run(ease.run_id).info
+    time.sleep(0.02)
+    model = TrackedModel(
+        "ease", name="ease 1.5/b", served=False, params={"l2": 2.0}, metrics=result
+    )
+    tracker.log_model(model)
+    tracker.log_model(replace(model, entrant="nobody"))  # has no run
+    state = json.loads(json.dumps(tracker.state()))
+    again = MlflowTracker("named models", "job", uri, state)
+    again.introduce(OF_A_JOB)
+    again.log_model(model)  # is there
+    again.close()
+    after = client.get_run(ease.run_id)
+    assert (after.info.status, after.info.end_time) == ("FINISHED", before.end_time)
+    assert not client.get_run(tracker.run_id).outputs.model_outputs
+    (output,) = after.outputs.model_outputs
+    named = client.get_logged_model(output.model_id)
+    assert (named.name, named.status.value) == ("ease 1_5_b", "READY")
+    assert named.source_run_id == ease.run_id and named.tags["mlflow.model.isExternal"] == "true"
+    assert named.params["l2"] == "2.0" and named.params["dataset"] == "shop"
+    assert {metric.key: metric.value for metric in named.metrics} == {
+        "test.ndcg_at_10": 0.25, "valid.ndcg_at_10": 0.5,
+    }  # fmt: skip
+    for key in ("test.ndcg_at_10", "valid.ndcg_at_10"):  # no second point of the same result
+        assert len(client.get_metric_history(ease.run_id, key)) == 1
 
 
 def test_a_model_that_cannot_be_made_costs_one_warning(
@@ -429,7 +481,7 @@ def test_a_model_that_cannot_be_made_costs_one_warning(
         raise OSError("no space left")
 
     tracker = MlflowTracker("failed models", "job", uri)
-    tracker.log_model(TrackedModel(write, "", registered="never"))
+    tracker.log_model(TrackedModel("", write, registered="never"))
     tracker.close()
     assert "no space left" in only_warning(capfd)
     assert client.search_model_versions("name = 'never'") == []

@@ -1004,7 +1004,7 @@ def test_mlflow_holds_a_run_per_job_with_one_per_entrant(
         return {file.path for file in client.list_artifacts(parent.info.run_id, folder)}
 
     assert artifacts("plots") == {f"plots/{name}.png" for name in FIGURES}
-    assert artifacts() >= {"plots", "genotype.json", "metrics.json", "config.yaml"}
+    assert artifacts() == {"plots", "genotype.json", "metrics.json", "config.yaml", "report.html"}
     _assert_logged_model(client, uri, runs, found)
 
 
@@ -1051,6 +1051,11 @@ def _assert_logged_model(
     (output,) = top.outputs.model_outputs
     logged = client.get_logged_model(output.model_id)
     assert logged.source_run_id == top.info.run_id and logged.status.value == "READY"
+    for name in (*OURS, "popularity", "ease"):
+        (one,) = (client.get_logged_model(m.model_id) for m in runs[name].outputs.model_outputs)
+        numbers = {metric.key: metric.value for metric in one.metrics}
+        assert numbers["test.ndcg_at_10"] == runs[name].data.metrics["test.ndcg_at_10"]
+        assert one.model_id == output.model_id or one.name == name
     values = {metric.key: metric.value for metric in logged.metrics}
     assert values["test.ndcg_at_10"] == found["served"]["test"]["ndcg@10"]
     assert logged.tags["expression"] == found["served"]["expression"]
