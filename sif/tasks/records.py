@@ -150,11 +150,9 @@ class JobRecords:
             if (folder / name).exists():  # given designs leave no genotype
                 tracker.log_artifact(folder / name)
         served = ours if results.choice is None else results.choice.name
-        holder = results.named(served, ours)
-        self._model(results.entries[served], holder, document)
-        for name, one in results.entries.items():
-            if name != holder:
-                self._name_model(one, results)
+        self._model(results.entries[served], results.named(served, ours), document)
+        for one in results.entries.values():
+            self._name_model(one, results)
         if tracker.page is not None:
             self._context.console.line(f"MLflow: {tracker.page}")
 
@@ -186,7 +184,7 @@ class JobRecords:
         )
 
     def _name_model(self, entry: Entry, results: Results) -> None:
-        """The model of another entrant, of which nobody keeps a file."""
+        """The model of an entrant; a store shows that of the job in the job's run alone."""
         study, name = self._study, entry.name
         expression = study.expression(results.designs[name]) if name in results.designs else name
         self._tracker.log_model(
@@ -196,7 +194,7 @@ class JobRecords:
                 served=False,
                 params=self._of_model(entry, name),
                 metrics=entry.flat(),
-                tags={"expression": expression, "kept": "no: a job keeps the served model alone"},
+                tags={"expression": expression, "kept": "only if the job serves it"},
             )
         )
 

@@ -58,11 +58,11 @@ class TrackedModel:
     """A model that a store keeps.
 
     Attributes:
-        entrant: Whose runs it belongs to.
+        entrant: Whose metrics it has.
         write: Puts it into a new folder. Also gets the store's own record of the model. None: the
             store names the model and keeps no file of it.
         name: In the store.
-        served: Whether the job's own run has it, too.
+        served: Whether it is the job's model, and not its entrant's.
         params: Parameters.
         metrics: Of exactly this model.
         tags: Labels.

@@ -334,7 +334,7 @@ class MlflowTracker(Tracker):
         self._call(method, str(path), folder)
 
     def log_model(self, model: TrackedModel) -> None:
-        """Makes a logged model of its entrant's run, and of this one, if it is served.
+        """Makes a logged model of this run, if it is served, else of its entrant's.
 
         Its files are uploaded if it has some, and it is registered if that is asked for.
         """
@@ -371,8 +371,7 @@ class MlflowTracker(Tracker):
             client.finalize_logged_model(logged.model_id, "FAILED")
             raise
         client.finalize_logged_model(logged.model_id, "READY")
-        for run_id in dict.fromkeys((main.run_id, owner.run_id)):
-            client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        client.log_outputs(main.run_id, [LoggedModelOutput(logged.model_id, step=0)])
         owner._link(model.metrics, logged.model_id)
         if model.registered is not None:
             self._register(logged, model.registered)

@@ -1055,7 +1055,7 @@ def _assert_logged_model(
         (one,) = (client.get_logged_model(m.model_id) for m in runs[name].outputs.model_outputs)
         numbers = {metric.key: metric.value for metric in one.metrics}
         assert numbers["test.ndcg_at_10"] == runs[name].data.metrics["test.ndcg_at_10"]
-        assert one.model_id == output.model_id or one.name == name
+        assert (one.name, one.source_run_id) == (name, runs[name].info.run_id)
     values = {metric.key: metric.value for metric in logged.metrics}
     assert values["test.ndcg_at_10"] == found["served"]["test"]["ndcg@10"]
     assert logged.tags["expression"] == found["served"]["expression"]
