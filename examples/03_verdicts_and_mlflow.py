@@ -1,11 +1,11 @@
-"""Tutorial: verdicts on two data sets, three methods, and their runs in MLflow."""
+"""Tutorial: verdicts on two data sets, two methods, and their runs in MLflow."""
 
 # %% [markdown]
 # # Verdicts, methods and MLflow
 #
 # A search may find nothing, and a good library says so. Here two small data sets get a job each: in
 # one of them people have tastes, in the other one they have none. We read both verdicts. Then a
-# bench compares three search methods, and we look at the runs of the jobs in MLflow. It takes less
+# bench compares two search methods, and we look at the runs of the jobs in MLflow. It takes less
 # than a minute on one core.
 
 # %%
@@ -97,18 +97,18 @@ for name in ("books", "canteen"):
 # job: 150 people are too few to tell models apart that are so close. The job serves the model that
 # validation prefers.
 #
-# ## Three methods
+# ## Two methods
 #
 # `sif bench` asks another question: which *search method* is best under an equal budget? Each trial
-# is a job in a process of its own. Here three methods get 100 steps each, with one seed, so that
+# is a job in a process of its own. Here two methods get 100 steps each, with one seed, so that
 # this page stays short. You would type this in a terminal:
 #
-#     sif bench --task cf --dataset books.csv --methods nasp random darts-1 --seeds 1 \
+#     sif bench --task cf --dataset books.csv --methods nasp random --seeds 1 \
 #       --budget 100steps --no-tracking --output-dir benches/books --set space=primitives ...
 
 # %%
 command = [sys.executable, "-m", "sif", "bench", "--task", "cf", "--dataset", "books.csv"]
-command += ["--methods", "nasp", "random", "darts-1", "--seeds", "1", "--budget", "100steps"]
+command += ["--methods", "nasp", "random", "--seeds", "1", "--budget", "100steps"]
 command += ["--workers", "1", "--no-tracking", "--output-dir", "benches/books"]
 command += ["--set", "space=primitives", "search.dimension=4", "search.arch_every=2"]
 command += ["search.candidate_epochs=10", "train.epochs=40", "train.dimension=8"]
