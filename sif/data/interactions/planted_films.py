@@ -48,7 +48,7 @@ _BEGIN, _STEP, _STARTS = 1_000_000_000, 3600, 30_000_000  # seconds
 _NEW, _FEW = 0.1, (3, 5)  # share of new users, and their films, from and to, the second excluded
 _KIN = 4  # films of its own genre that suit a film
 _LONGER = 3.0  # draws of the long taste per draw of the last few
-FEW, LONG, ONE = (0.55, 0.75), (10.0, 13.0), (3.0, 8.0)
+FEW, LONG, ONE = (0.5, 0.65), (12.0, 16.0), (3.0, 8.0)
 """Ranges of the half-lives in films: of the last few, of the long taste, of a single scale."""
 
 
