@@ -195,4 +195,5 @@ class TrackingError(SifError):
 
 def first_line(error: Exception) -> str:
     """The first line of an error's message, or its name where it has none."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from sif.config import TASKS, CommonConfig
+from sif.config.sections import fields_of
 from sif.methods.registry import METHODS
 from sif.problems.configuration import load_job_config
 from sif.spaces.interaction.registry import LOSSES
@@ -63,12 +64,8 @@ class Setting:
 
 def settings_of(model: type[BaseModel], prefix: str = "") -> Iterator[Setting]:
     """Every setting of a model and of the sections in it, in their order."""
-    for name, field in model.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from settings_of(kind, f"{prefix}{name}.")
-        else:
-            yield Setting(prefix + name, field, tuple(_parts(kind, tuple(field.metadata))))
+    for key, field in fields_of(model, prefix):
+        yield Setting(key, field, tuple(_parts(field.annotation, tuple(field.metadata))))
 
 
 def _parts(kind: Any, remarks: tuple[Any, ...]) -> Iterator[tuple[Any, tuple[Any, ...]]]:

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from sif.bench.processes import Work, run_all
 from sif.bench.state import State
-from sif.utils.ray_cluster import cores
+from sif.utils.cores import usable_cores
 
 T = TypeVar("T")
 
@@ -125,7 +125,7 @@ class LocalExecutor(Executor):
 
     def threads(self, workers: int | None) -> int | None:
         """None for one job at a time; several share the cores."""
-        return None if workers == 1 else max(1, cores() // (workers or cores()))
+        return None if workers == 1 else max(1, usable_cores() // (workers or usable_cores()))
 
     def run(
         self, tasks: Sequence[Task[T]], listener: Listener[T], workers: int | None,
@@ -133,4 +133,6 @@ class LocalExecutor(Executor):
     ) -> None:  # fmt: skip
         """Runs trials as processes, see `Executor.run`; by default one per core."""
         works = [task.work for task in tasks]
-        run_all(works, workers or cores(), listener.ended, listener.waiting, inherited, threads)
+        run_all(
+            works, workers or usable_cores(), listener.ended, listener.waiting, inherited, threads
+        )

@@ -46,6 +46,11 @@ class Verb:
     arguments: tuple[Argument, ...] = ()
     lists: Registry[Any] | None = None
 
+    def add_to(self, parser: argparse.ArgumentParser) -> None:
+        """Adds the arguments to a parser."""
+        for add in self.arguments:
+            add(parser)
+
 
 def run_folder(path: Path) -> Path:
     """The folder, if a run made it; ConfigError otherwise."""

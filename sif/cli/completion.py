@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import argparse
 import string
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from pydantic import BaseModel
-
+from sif.cli.commands import Verb
 from sif.config import TASKS, config_model
 from sif.config.files import presets
+from sif.config.sections import fields_of
 from sif.data.recipe import list_datasets
 from sif.methods.registry import METHODS
 from sif.utils.optional import library
-
-SHELLS = ("bash", "zsh", "fish")
 
 _PREAMBLE = {
     "bash": string.Template("""
@@ -90,30 +88,19 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[Any]:
 
 def settings() -> list[str]:
     """The names of the settings of all tasks, such as "train.epochs"."""
-    names = {name: None for task in TASKS for name in _keys(config_model(task))}
+    names = {name: None for task in TASKS for name, _ in fields_of(config_model(task))}
     return list(names)
 
 
-def _keys(model: type[BaseModel], before: str = "") -> Iterator[str]:
-    for name, field in model.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            yield from _keys(section, f"{before}{name}.")
-        else:
-            yield f"{before}{name}"
-
-
-def whole(
-    top: argparse.ArgumentParser, add: Mapping[str, tuple[str, Callable[[Any], None]]]
-) -> argparse.ArgumentParser:
+def whole(top: argparse.ArgumentParser, verbs: Mapping[str, Verb]) -> argparse.ArgumentParser:
     """A parser of all commands: that of jobs, with the others below it.
 
     Args:
         top: Of jobs.
-        add: Command to its help and to what adds its arguments.
+        verbs: The commands by name.
     """
     top.prog = "sif"
     below = top.add_subparsers()
-    for name, (text, fill) in add.items():
-        fill(below.add_parser(name, help=text, description=text))
+    for name, verb in verbs.items():
+        verb.add_to(below.add_parser(name, help=verb.help, description=verb.help))
     return top

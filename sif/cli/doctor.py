@@ -11,6 +11,7 @@ from typing import Any
 
 from sif.data.download import on_disk, search_folders
 from sif.data.recipe import list_datasets
+from sif.utils.cores import usable_cores
 from sif.utils.device import free_memory, make_runtime
 from sif.utils.environment import environment, installed
 
@@ -60,7 +61,7 @@ def examined(data_dir: Path | None = None) -> dict[str, Any]:
         "git_commit": found["git_commit"],
         "cpu": {
             "cores": found["cpu_count"],
-            "usable_cores": _usable_cores(),
+            "usable_cores": usable_cores(),
             "threads": found["threads"],
             "blas": _blas(),
         },
@@ -73,12 +74,6 @@ def examined(data_dir: Path | None = None) -> dict[str, Any]:
             "known": {name: _data_set(name, data_dir) for name in list_datasets()},
         },
     }
-
-
-def _usable_cores() -> int | None:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
 
 
 def _blas() -> dict[str, str | None]:

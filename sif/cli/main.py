@@ -17,7 +17,6 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -47,6 +46,8 @@ from sif.utils.registry import NameTaken
 
 EXIT_FAILED_JOBS = 1
 EXIT_BAD_INPUT = 2
+SHELLS = ("bash", "zsh", "fish")
+"""Shells for which `sif completion` has a script."""
 
 _DESCRIPTION = """\
 Finds the interaction function for your data, and compares it with tuned baselines.
@@ -159,13 +160,7 @@ def _resumed_config(values: argparse.Namespace) -> CommonConfig:
 def _completion(values: argparse.Namespace) -> None:
     from sif.cli import completion
 
-    def fill(verb: Verb, parser: argparse.ArgumentParser) -> None:
-        for add in verb.arguments:
-            add(parser)
-
-    others = {name: (verb.help, partial(fill, verb)) for name, verb in VERBS.items()}
-    parser = completion.whole(_parser("run"), others)
-    print(completion.script(values.shell, parser))
+    print(completion.script(values.shell, completion.whole(_parser("run"), VERBS)))
 
 
 VERBS: dict[str, Verb] = {
@@ -185,7 +180,7 @@ VERBS: dict[str, Verb] = {
     )),
     **OTHERS,
     "completion": Verb("print a script by which a shell completes", _completion, (
-        argument("shell", choices=("bash", "zsh", "fish"), metavar="SHELL",
+        argument("shell", choices=SHELLS, metavar="SHELL",
                  help="bash, zsh or fish"),
     )),
 }  # fmt: skip
@@ -199,8 +194,7 @@ def _parser(name: str) -> _Parser:
         parser = _Parser(prog=program("run"), description=description, epilog=epilog, usage=_USAGE)
     else:
         parser = _Parser(prog=f"sif {name}", description=verb.help)
-    for add in verb.arguments:
-        add(parser)
+    verb.add_to(parser)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 

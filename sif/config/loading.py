@@ -97,9 +97,10 @@ def load_config(
         below += _preset(f"{name}/first")
     read, notes, former = with_todays_names([*below, *given], model)
     merged, origins = _merge(read)
+    # Whoever runs this configuration means these data, so that `first` does not come over it.
     dataset = model.model_fields["dataset"]
     if not dataset.is_required():
-        merged.setdefault("dataset", dataset.default)  # who runs what was loaded names its data
+        merged.setdefault("dataset", dataset.default)
     for path, origin in origins.items():
         if (origin, ".".join(path)) in former:  # messages name what was typed
             origins[path] = f"{origin}: {former[origin, '.'.join(path)]}"

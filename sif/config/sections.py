@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -22,6 +22,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 
 from sif.config.messages import NO_ORIGINS, describe
 from sif.config.renamed import warn_of_renamed, with_todays_names
@@ -100,6 +101,21 @@ class Section(BaseModel):
     """A group of settings: frozen, strictly typed, without unknown keys, NaN or infinity."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """The settings of a model and of the sections in it, by dotted names, in their order.
+
+    Args:
+        model: The model.
+        prefix: Stands before every name, such as "train.".
+    """
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from fields_of(kind, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field
 
 
 class SearchSection(Section):

@@ -22,10 +22,9 @@ from sif.utils.addresses import label_of
 
 Stream = bool | Literal["auto"]
 Reader = Literal["local", "ray"]
-HERE = "SIF_READER"
-"""Variable that makes every job read by itself, if it is "local": trials on a cluster hold cores
-that tasks of a reading would wait for.
-"""
+READER_VARIABLE = "SIF_READER"
+"""Variable of the environment. If it is "local", every job reads its data by itself: a trial on a
+cluster holds cores that the tasks of a reading would wait for."""
 
 
 def load_dataset(
@@ -83,7 +82,7 @@ def load_dataset(
     filters = filters_of(**{name: settings[name] for name in names if name in settings})
     rules = Rules(filters, settings.get("duplicates", "last"))
     label = label_of(name)
-    by_ray = by_ray and os.environ.get(HERE) != "local"
+    by_ray = by_ray and os.environ.get(READER_VARIABLE) != "local"
     if by_ray:
         check(source)
     opened: Opened = on_ray if by_ray else nullcontext

@@ -21,7 +21,7 @@ Outcome = Literal["better", "undecided", "worse"]
 LEVEL = 0.05
 """P-value below which a comparison stands."""
 RESAMPLES = 10_000
-"""Of the bootstrap of a comparison."""
+"""Resamples of the bootstrap of a comparison."""
 
 
 @dataclass(frozen=True)

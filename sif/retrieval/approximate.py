@@ -30,27 +30,8 @@ TARGET = 0.98
 LENGTH = 10
 """Items per user of which that share is."""
 EXPANSIONS = (
-    4,
-    8,
-    12,
-    16,
-    24,
-    32,
-    48,
-    64,
-    80,
-    96,
-    128,
-    160,
-    192,
-    256,
-    320,
-    384,
-    512,
-    768,
-    1024,
-    1536,
-)
+    4, 8, 12, 16, 24, 32, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 768, 1024, 1536,
+)  # fmt: skip
 """Items that a search keeps in sight, tried in turn until it finds enough."""
 CANDIDATE_COST = 640
 """Items that are scored exactly in the time that an item in sight takes.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
-from sif.utils.registry import did_you_mean
+from sif.utils.registry import nearest_name
 
 
 def expanded(path: str | Path) -> Path:
@@ -40,10 +40,7 @@ def nearest(path: Path, fits: Callable[[Path], bool] = Path.is_file) -> str:
     """
     try:
         beside = islice(expanded(path).parent.iterdir(), _LOOKED_AT)
-        hint = did_you_mean(path.name, [one.name for one in beside if fits(one)])
+        name = nearest_name(path.name, [one.name for one in beside if fits(one)])
     except (OSError, ValueError):
         return ""
-    if not hint:
-        return ""
-    name = hint.removeprefix("; did you mean '").removesuffix("'?")
-    return f"; did you mean '{path.parent / name}'?"
+    return "" if name is None else f"; did you mean '{path.parent / name}'?"

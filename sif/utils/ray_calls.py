@@ -12,7 +12,7 @@ import torch
 from sif.errors import SifError
 from sif.utils.calls import HERE, Call, Calls, Made_co, Value
 from sif.utils.device import deterministic, torch_threads
-from sif.utils.ray_cluster import RETRIES, connected, first_line, places
+from sif.utils.ray_cluster import RETRIES, connected, places, reason_of
 from sif.utils.version import __version__
 
 _POLL = 0.5  # seconds between looks at the calls that are waited for
@@ -104,7 +104,7 @@ class RayCalls(Calls):
         try:
             ended = self._ray.wait(flying, num_returns=1, timeout=_POLL)[0]
         except self._ray.exceptions.RayError as error:
-            raise SifError(f"executor ray: lost the cluster: {first_line(error)}") from None
+            raise SifError(f"executor ray: lost the cluster: {reason_of(error)}") from None
         for ticket in ended:
             self._land(self._flying.pop(ticket), ticket)
 
@@ -117,10 +117,10 @@ class RayCalls(Calls):
         except errors.RayError as error:
             call.lost += 1
             if call.lost > RETRIES:
-                told = f"{call.name}: its worker was lost {call.lost} times: {first_line(error)}"
+                told = f"{call.name}: its worker was lost {call.lost} times: {reason_of(error)}"
                 call.outcome = Outcome(error=SifError(f"executor ray: {told}"))
                 return
-            told = f"{call.name}: its worker was lost ({first_line(error)}); it runs again"
+            told = f"{call.name}: its worker was lost ({reason_of(error)}); it runs again"
             self._told(told)
             self._submit(call)
 

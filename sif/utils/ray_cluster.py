@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from sif.errors import ConfigError, SifError
+from sif.errors import ConfigError, SifError, first_line
+from sif.utils.cores import usable_cores
 from sif.utils.optional import library
 
 RETRIES = 3
@@ -55,13 +56,6 @@ class Room(Protocol):
         ...
 
 
-def cores() -> int:
-    """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 @dataclass(frozen=True)
 class RayUser:
     """Who needs Ray, for messages.
@@ -93,10 +87,9 @@ def _ray(user: RayUser, own: bool = False) -> Any:
     return library("ray", user.name, extra="ray")
 
 
-def first_line(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """The first line of an error of Ray, without its full stop."""
-    text = str(error).strip().splitlines()
-    return text[0].rstrip(". ") if text else type(error).__name__
+    return first_line(error).rstrip(". ")
 
 
 @contextmanager
@@ -145,11 +138,11 @@ def _connect(ray: Any, address: str | None, user: RayUser) -> None:
             ray.init(address=address, **_QUIET)
             return
         with _package_on_path():
-            ray.init(address="local", num_cpus=cores(), include_dashboard=False, **_QUIET)
+            ray.init(address="local", num_cpus=usable_cores(), include_dashboard=False, **_QUIET)
     except Exception as error:  # of many types
         if address is not None:
-            raise _refused(user, address, first_line(error)) from None
-        raise SifError(f"{user.name}: Ray does not start here: {first_line(error)}") from None
+            raise _refused(user, address, reason_of(error)) from None
+        raise SifError(f"{user.name}: Ray does not start here: {reason_of(error)}") from None
 
 
 def _refused(user: RayUser, address: str, reason: str) -> ConfigError:

@@ -18,10 +18,16 @@ from sif.errors import ConfigError, SifError
 Kind = TypeVar("Kind")
 
 
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is nearest to another one, or None when none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return near[0] if near else None
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """'; did you mean 'epochs'?' for the nearest known name, or '' when none is near."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    near = nearest_name(name, known)
+    return "" if near is None else f"; did you mean {near!r}?"
 
 
 def unknown(

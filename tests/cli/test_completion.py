@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from sif.cli import main as cli
-from sif.cli.completion import SHELLS, settings
+from sif.cli.completion import settings
 
 Command = Callable[..., Any]
 
 
-@pytest.fixture(params=SHELLS)
+@pytest.fixture(params=cli.SHELLS)
 def script(request: pytest.FixtureRequest, sif: Command, tmp_path: Path) -> tuple[str, Path]:
     done = sif("completion", request.param)
     assert (done.code, done.err) == (0, [])

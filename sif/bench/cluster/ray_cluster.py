@@ -16,7 +16,7 @@ from sif.bench.state import State
 from sif.errors import SifError
 from sif.utils import ray_cluster
 from sif.utils.optional import library
-from sif.utils.ray_cluster import first_line
+from sif.utils.ray_cluster import reason_of
 
 _ANSWERS = 60.0  # seconds in which the actor at home must answer
 
@@ -135,7 +135,7 @@ class RayCluster:
             reason = str(error).strip().splitlines()[-1]
             return Report(State("failed", f"on a node of the cluster: {reason}"))
         except errors.RayError as error:
-            raise LostError(first_line(error)) from None
+            raise LostError(reason_of(error)) from None
         return found
 
     def running(self) -> frozenset[str]:
@@ -150,7 +150,7 @@ class RayCluster:
         try:
             found: frozenset[str] = self._ray.get(method.remote(), timeout=_ANSWERS)
         except self._ray.exceptions.RayError as error:
-            raise SifError(f"executor ray: lost the cluster: {first_line(error)}") from None
+            raise SifError(f"executor ray: lost the cluster: {reason_of(error)}") from None
         return found
 
 

@@ -1,6 +1,6 @@
 """Generated histories of films whose truth is known: what each user watches next, and why.
 
-The next film of a user is drawn by what he watched before, and every kind says how:
+The next film of a user is drawn by the films watched before, and every kind says how:
 
 - two-scales: *either* one of the last few films calls for a film that follows it, *or* the long
   taste calls for one of a genre. Each film has its own few that follow it, drawn over all genres
@@ -123,14 +123,43 @@ def _set(_: np.random.Generator) -> tuple[PlantedScale, ...]:
     return (PlantedScale(1.0),)
 
 
-KINDS: dict[str, Callable[[np.random.Generator], tuple[PlantedScale, ...]]] = {
-    "two-scales": _two_scales,
-    "one-scale": _one_scale,
-    "set": _set,
-    "shuffled": _two_scales,
-}
-"""How the parts of a truth forget; drawn by the seed."""
-_UNORDERED = ("set", "shuffled")
+@dataclass(frozen=True)
+class FilmKind:
+    """A kind of truth.
+
+    Attributes:
+        parts: Draws how each part of the truth forgets.
+        tables: What each part calls for: "few" films that follow one, or some of its "genre".
+        is_ordered: True if the order of a user's films says something.
+        told: The truth in words, with a place for each part's half-life.
+    """
+
+    parts: Callable[[np.random.Generator], tuple[PlantedScale, ...]]
+    tables: tuple[str, ...]
+    is_ordered: bool
+    told: str
+
+
+KINDS = {
+    "two-scales": FilmKind(
+        _two_scales, ("few", "genre"), True,
+        "the next film follows one of the last few (half-life {} rows), or suits the long taste "
+        "(half-life {} rows): either is enough",
+    ),
+    "one-scale": FilmKind(
+        _one_scale, ("few",), True,
+        "the next film follows one of the last ones (half-life {} rows)",
+    ),
+    "set": FilmKind(
+        _set, ("genre",), False,
+        "the films suit the genres of all that a user has; their order says nothing",
+    ),
+    "shuffled": FilmKind(
+        _two_scales, ("few", "genre"), False,
+        "films that follow others and films of a genre, in an order that says nothing",
+    ),
+}  # fmt: skip
+"""The kinds of truth by name."""
 
 
 def planted_films(
@@ -154,12 +183,13 @@ def planted_films(
     """
     _check(users, items, kind, length)
     rng = np.random.default_rng([_STREAM, seed])
-    parts = KINDS[kind](rng)
+    truth_kind = KINDS[kind]
+    parts = truth_kind.parts(rng)
     popularity = rng.permutation(np.arange(1, items + 1) ** -_POPULARITY_POWER)
     base = (_RANDOM * popularity / popularity.sum()).astype(np.float32)
     genres = rng.permutation(np.arange(items) % len(GENRES))
     tables = {"genre": _of_genres(genres, rng), "few": followers(items, _FOLLOWERS, rng)}
-    follows = tuple(tables[name] for name in _tables_of(kind))
+    follows = tuple(tables[name] for name in truth_kind.tables)
     lengths = rng.integers(length // 2, length + length // 2 + 1, users)
     new = rng.random(users) < _NEW
     lengths[new] = rng.integers(*_FEW, int(new.sum()))
@@ -167,15 +197,10 @@ def planted_films(
     taken = walks(lengths, base, 1 - _RANDOM, parts, follows, rng)
     titles = film_titles(genres, rng)
     made = _dated(taken, items, titles, rng)
-    ordered = kind not in _UNORDERED
-    truth = HistoryTruth(
-        kind, parts if ordered else (), _told(kind, parts), base, follows, parts
-    )  # fmt: skip
+    ordered = truth_kind.is_ordered
+    told = truth_kind.told.format(*(f"{half_life_of(part.gamma):.2g}" for part in parts))
+    truth = HistoryTruth(kind, parts if ordered else (), told, base, follows, parts)
     return (made if ordered else shuffled(made, seed)), truth
-
-
-def _tables_of(kind: str) -> tuple[str, ...]:
-    return {"one-scale": ("few",), "set": ("genre",)}.get(kind, ("few", "genre"))
 
 
 def _check(users: int, items: int, kind: str, length: int) -> None:
@@ -219,18 +244,3 @@ def _dated(
         timestamp=seconds[order],
         titles=dict(zip(map(str, films.ids), titles, strict=True)),
     )
-
-
-def _told(kind: str, parts: Sequence[PlantedScale]) -> str:
-    """The truth in words."""
-    lives = [f"{half_life_of(part.gamma):.2g}" for part in parts]
-    if kind == "two-scales":
-        return (
-            f"the next film follows one of the last few (half-life {lives[0]} rows), or suits the "
-            f"long taste (half-life {lives[1]} rows): either is enough"
-        )
-    if kind == "one-scale":
-        return f"the next film follows one of the last ones (half-life {lives[0]} rows)"
-    if kind == "set":
-        return "the films suit the genres of all that a user has; their order says nothing"
-    return "films that follow others and films of a genre, in an order that says nothing"

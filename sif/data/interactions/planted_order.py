@@ -28,11 +28,8 @@ _STREAM = 0x09DE  # keeps these random numbers apart from those of other generat
 _POPULARITY_POWER = 0.5  # popularity falls with rank^-0.5
 _GROUPS, _TASTES = 20, 2  # groups of items, and how many of them a user likes
 _BEGIN, _STEP = 1_000_000_000, 3600  # seconds
-_WITHIN, _PAUSE, _PAUSES = (
-    300.0,
-    86400.0,
-    0.2,
-)  # mean seconds within bursts and of pauses, their share
+_WITHIN, _PAUSE = 300.0, 86400.0  # mean seconds within bursts, and of pauses between them
+_PAUSES = 0.2  # share of the pauses
 
 
 @dataclass(frozen=True)

@@ -8,48 +8,49 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-GENRES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+_WORDS = {
     "western": (
-        ("Dusty", "Lonesome", "Crooked", "Burning", "Last", "Copper", "Wild"),
-        ("Saddle", "Canyon", "Sheriff", "Stagecoach", "Prairie", "Ranch", "Rider"),
+        "Dusty Lonesome Crooked Burning Last Copper Wild",
+        "Saddle Canyon Sheriff Stagecoach Prairie Ranch Rider",
     ),
     "sea": (
-        ("Silent", "Salty", "Drifting", "Northern", "Sunken", "Grey", "Distant"),
-        ("Harbor", "Lighthouse", "Captain", "Lagoon", "Anchor", "Schooner", "Tide"),
+        "Silent Salty Drifting Northern Sunken Grey Distant",
+        "Harbor Lighthouse Captain Lagoon Anchor Schooner Tide",
     ),
     "space": (
-        ("Orbital", "Frozen", "Seventh", "Stellar", "Hollow", "Outer", "Weightless"),
-        ("Moon", "Station", "Comet", "Colony", "Signal", "Planet", "Astronaut"),
+        "Orbital Frozen Seventh Stellar Hollow Outer Weightless",
+        "Moon Station Comet Colony Signal Planet Astronaut",
     ),
     "crime": (
-        ("Perfect", "Midnight", "Unsigned", "Stolen", "Double", "Quiet", "Marked"),
-        ("Alibi", "Detective", "Ransom", "Witness", "Heist", "Ledger", "Suspect"),
+        "Perfect Midnight Unsigned Stolen Double Quiet Marked",
+        "Alibi Detective Ransom Witness Heist Ledger Suspect",
     ),
     "romance": (
-        ("Tender", "Second", "Summer", "Secret", "Parisian", "Unsent", "Borrowed"),
-        ("Letter", "Waltz", "Wedding", "Kiss", "Promise", "Bouquet", "Sweetheart"),
+        "Tender Second Summer Secret Parisian Unsent Borrowed",
+        "Letter Waltz Wedding Kiss Promise Bouquet Sweetheart",
     ),
     "haunted": (
-        ("Whispering", "Buried", "Pale", "Cursed", "Thirteenth", "Locked", "Rotten"),
-        ("Cellar", "Ghost", "Manor", "Crypt", "Doll", "Mirror", "Scarecrow"),
+        "Whispering Buried Pale Cursed Thirteenth Locked Rotten",
+        "Cellar Ghost Manor Crypt Doll Mirror Scarecrow",
     ),
     "royal": (
-        ("Young", "Forgotten", "Golden", "Exiled", "Iron", "Proud", "Scarlet"),
-        ("Queen", "Castle", "Duchess", "Crown", "Knight", "Throne", "Herald"),
+        "Young Forgotten Golden Exiled Iron Proud Scarlet",
+        "Queen Castle Duchess Crown Knight Throne Herald",
     ),
     "sport": (
-        ("Final", "Muddy", "Barefoot", "Underdog", "Extra", "Fearless", "Rusty"),
-        ("Inning", "Goalkeeper", "Sprint", "Boxer", "Coach", "Trophy", "Marathon"),
+        "Final Muddy Barefoot Underdog Extra Fearless Rusty",
+        "Inning Goalkeeper Sprint Boxer Coach Trophy Marathon",
     ),
     "kitchen": (
-        ("Sweet", "Spicy", "Hungry", "Buttered", "Sunday", "Bitter", "Generous"),
-        ("Bakery", "Recipe", "Chef", "Banquet", "Pepper", "Dumpling", "Orchard"),
+        "Sweet Spicy Hungry Buttered Sunday Bitter Generous",
+        "Bakery Recipe Chef Banquet Pepper Dumpling Orchard",
     ),
     "jungle": (
-        ("Green", "Endless", "Roaring", "Lost", "Steaming", "Tangled", "Sacred"),
-        ("Temple", "Tiger", "River", "Expedition", "Parrot", "Idol", "Monsoon"),
+        "Green Endless Roaring Lost Steaming Tangled Sacred",
+        "Temple Tiger River Expedition Parrot Idol Monsoon",
     ),
 }
+GENRES = {genre: (firsts.split(), seconds.split()) for genre, (firsts, seconds) in _WORDS.items()}
 """Genre to first and second words: 49 titles each, before years make more."""
 YEARS = 1950, 2020
 """Years of release, from and to, the second excluded."""

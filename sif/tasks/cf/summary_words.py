@@ -20,6 +20,7 @@ from sif.evaluation.metrics import merit
 from sif.problems.base import SEARCHED
 from sif.recommender.model import ServedModel
 from sif.recommender.recommender import Recommender
+from sif.report import PAGE
 from sif.spaces.closed.design import NAME as CLOSED
 from sif.spaces.closed.design import closed_design
 from sif.spaces.interaction.design import EMBEDDING_BLOCK, ENCODING_BLOCK, OPERATION_BLOCK
@@ -249,8 +250,8 @@ def _title(row: Mapping[Any, Any]) -> str:
 def place_words(folder: Path) -> list[str]:
     """Where everything lies."""
     lines = [f"Run folder: {folder}"]
-    report = folder / "report.html"
-    return [*lines, f"Report: {report}"] if report.is_file() else lines
+    page = folder / PAGE
+    return [*lines, f"Report: {page}"] if page.is_file() else lines
 
 
 def served_words(results: Results) -> list[str]:

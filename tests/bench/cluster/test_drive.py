@@ -15,7 +15,7 @@ from sif.bench.cluster.drive import Drive, Setting, marked
 from sif.bench.executor import Listener, Needs, Task
 from sif.bench.processes import Work
 from sif.bench.state import State
-from sif.data.load import HERE
+from sif.data.load import READER_VARIABLE
 from sif.utils.ray_cluster import RETRIES
 
 Fake = Callable[..., Any]
@@ -83,7 +83,7 @@ def test_nodes_that_share_the_folder_work_in_it(fake: Fake, setting: Setting) ->
 def test_trials_do_not_wait_for_tasks_that_read_their_data(fake: Fake, setting: Setting) -> None:
     cluster = fake()
     ended, _ = drive(
-        cluster, setting, [task(setting, "a", f"import os; print(os.environ[{HERE!r}])")]
+        cluster, setting, [task(setting, "a", f"import os; print(os.environ[{READER_VARIABLE!r}])")]
     )
     assert ended == {"a": State("finished")}
     assert cluster.home.logs[setting.folder / "trials/a.log"] == b"local\n"
