@@ -94,7 +94,7 @@ def models(study: InteractionStudy, baselines: list[str]) -> dict[str, Scorer]:
         grid = [problem.train(design, *made, l2=l2) for l2 in problem.config.train.l2]
         best = max(grid, key=lambda one: problem.merit(one.result.valid))
         found[name] = problem.scorer(best.network)
-    return found | {name: problem.tuned(name).scorer for name in baselines}
+    return found | {name: problem.baseline_fits.tuned(name).scorer for name in baselines}
 
 
 def fixed(study: InteractionStudy) -> Genotype:

@@ -242,8 +242,8 @@ def elsewhere() -> Callable[[int], Elsewhere]:
 @pytest.fixture
 def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs draw nothing; drawing takes longer than all the rest of a tiny job."""
-    monkeypatch.setattr("sif.tasks.job.save_and_draw", lambda *_: [])
-    monkeypatch.setattr("sif.tasks.job.JobRunner._write_page", lambda *_: None)
+    monkeypatch.setattr("sif.tasks.ending.save_and_draw", lambda *_: [])
+    monkeypatch.setattr("sif.tasks.ending.Ending._write_page", lambda *_: None)
 
 
 RANK = """

@@ -353,7 +353,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny: list[str]) -> Path:
     """A run folder; do not change it."""
     run = tmp_path_factory.mktemp("finished") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sif.tasks.job.save_and_draw", lambda *_: [])
+        patch.setattr("sif.tasks.ending.save_and_draw", lambda *_: [])
         job = ["--task", "cf", "--no-tracking", "--quiet", "--output-dir", str(run)]
         assert cli.main([*job, *tiny]) == 0
     return run

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sif.data.interactions.interactions import Interactions
+from sif.data.interactions.split import Split
 
 FACTOR = 1.5
 """Two populations differ if a number of one is more than so many times that of the other. Of splits
@@ -60,6 +61,18 @@ class Populations:
 
     valid: Population
     test: Population
+
+    @classmethod
+    def of(cls, split: Split, again: bool) -> Populations:
+        """The users of a split.
+
+        Args:
+            split: All parts.
+            again: Whether the tested models are fitted on train and valid rows.
+        """
+        train, valid = split.train, split.valid
+        fitted = (train, valid) if again else (train,)
+        return cls(Population.of((train,), valid), Population.of(fitted, split.test))
 
     @property
     def differences(self) -> tuple[str, ...]:

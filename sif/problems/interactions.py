@@ -5,18 +5,15 @@ The test part is not an argument, so neither search nor training can see it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import Any, ClassVar, Self, TypeVar, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sif.baselines import BASELINES, fit_best
-from sif.baselines.base import Chosen, Fitted, Params, fit_chosen
-from sif.baselines.forecast import TuningSeconds, evaluation_seconds, tuning_seconds
 from sif.config import CFConfig
 from sif.config.cf import OWN_STAGES
 from sif.core.gates import Gates
@@ -38,14 +35,15 @@ from sif.evaluation.evaluate import (
 from sif.evaluation.metrics import higher_is_better
 from sif.evaluation.scorers import InteractionScorer
 from sif.problems.base import ADAM, Problem, Progress, Sampled, Session, Trained, quiet
+from sif.problems.baseline_fits import BaselineFits
 from sif.problems.batch_source import MIN_STEPS_PER_PASS, BatchSource
 from sif.problems.history_blocks import BlockPlan
 from sif.problems.l2_grid import GridTraining, follows, search_strength
+from sif.problems.objective import Objective, strengths_of
 from sif.problems.part_rows import known_rows, ratings_of, scale_of
 from sif.problems.registered import loss_of, space_of
 from sif.search.run import MethodRun
 from sif.spaces.interaction.batches import InteractionStream, PartTensors
-from sif.spaces.interaction.block_loss import network_loss
 from sif.spaces.interaction.design import (
     EMBEDDING_BLOCK,
     ENCODING_BLOCK,
@@ -54,7 +52,7 @@ from sif.spaces.interaction.design import (
     SEARCHED_LOSSES,
     SIMILARITY_BLOCK,
 )
-from sif.spaces.interaction.embeddings import Tables, TableShape
+from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.encoders import Histories
 from sif.spaces.interaction.function import Design, Interaction, InteractionNetwork
 from sif.spaces.interaction.losses import (
@@ -72,12 +70,9 @@ from sif.tracking import Tracker
 from sif.training.apart import RowsApart
 from sif.training.loop import Ending, Metrics, TrainSettings, train, train_again, unheard
 from sif.training.optim import ADAM_BETAS, adam, constant
-from sif.utils.calls import CPU, Call
 from sif.utils.device import Runtime
-from sif.utils.random import derive_seed, generator, numpy_generator
-from sif.utils.ranks import sharing
+from sif.utils.random import generator, numpy_generator
 
-POWER = {"plain": 0.0, "sqrt": 0.5, "linear": 1.0}
 CLOSED_STAGE, ORDER_STAGE = OWN_STAGES
 """The stages that are problems of their own (`sif.problems.order`, `sif.problems.closed_forms`)."""
 ENCODING_STAGES = {ENCODING_BLOCK, EMBEDDING_BLOCK}
@@ -87,8 +82,6 @@ PILOT_ROWS, PILOT_USERS = 2_500_000, 1000
 data those of some users."""
 EXPORTED = "exported_error"
 """Error of a selection with the weights of its search, see `InteractionProblem.judge`."""
-
-Tuning = TypeVar("Tuning", bound=Chosen)
 
 
 class InteractionProblem(Problem[Genotype, InteractionNetwork]):
@@ -214,10 +207,9 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
             l2: In units of the loss.
             loss: Its name; empty: the job's.
         """
-        power = POWER[self.config.loss.l2_scaling]
-        n = len(self.train_part)
         l2 = l2 * self.loss_at(loss).kind.l2
-        return tuple(l2 * counts.clamp(min=1) ** power / n for counts in self.row_counts)
+        scaling = self.config.loss.l2_scaling
+        return strengths_of(self.row_counts, len(self.train_part), l2, scaling)
 
     @property
     def _batches(self) -> BatchSource:
@@ -264,17 +256,6 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
             encodes: Whether users have histories, those in the block.
         """
         return self._batches.blocks(factors, self.loss_at(loss).kind, *names, encodes=encodes)
-
-    def share(self, strengths: tuple[Tensor, ...], batch: Batch) -> tuple[Tensor, ...]:
-        """The strengths for a batch: a block's users are penalized once a pass, all others always.
-
-        What a user's row weighs in the whole loss, per pair, is carried by the pairs of its block.
-        """
-        if batch.rows is None:
-            return strengths
-        first, *others = strengths
-        pairs = max(len(batch.ids), 1) / (batch.share or 1.0)
-        return (first[batch.rows] * (len(self._train.ids) / pairs), *others)
 
     @property
     def encodes(self) -> bool:
@@ -394,6 +375,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         """The same problem with other attributes, as the one that is searched."""
         other, fewer = super().changed(**attributes), self.searched
         vars(other)["searched"] = other if fewer is self else fewer.changed(**attributes)
+        vars(other).pop("_sampled", None)  # it has the attributes of before
         return other
 
     def again(self, rows: Interactions) -> InteractionProblem:
@@ -426,9 +408,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
             return self
         draws = numpy_generator(self.runtime, "search", "users")
         parts = few_users(self.train_part, self.valid_part, most, draws)
-        return InteractionProblem(
-            *parts, self.config, self.runtime, self.stages, self.cold_choice
-        )  # fmt: skip
+        return InteractionProblem(*parts, self.config, self.runtime, self.stages, self.cold_choice)
 
     def method_run(self) -> MethodRun:
         """The run that methods search with, on some users where there are many interactions."""
@@ -521,9 +501,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         """
         net, objective, stream, loop = self._training(design, numbers["l2"])
         loop = loop.settling(after, len(steps))
-        seconds = train_again(
-            net, objective, stream, steps, loop, tracker, checkpointer, on_epoch
-        )  # fmt: skip
+        seconds = train_again(net, objective, stream, steps, loop, tracker, checkpointer, on_epoch)
         return net, seconds
 
     def _training(
@@ -532,7 +510,10 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         """An untrained network, its objective, its batches and the settings of its loop."""
         built = design_of(design, self.fields)
         net = self._network(built)
-        objective = self._objective(net, l2, built)
+        objective = Objective(
+            net, built, self.loss_at(built.loss), self.weighting(built.weighting),
+            self.strengths(l2, built.loss), len(self._train.ids),
+        )  # fmt: skip
         loss, encodes, blocks = built.loss, not built.looks_up, None
         if built.separates_users:
             blocks = self.blocks(built.factorizes, "train", loss=loss, encodes=encodes)
@@ -546,24 +527,6 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         stream = blocks or self.stream("train", size, "train", **how)
         return net, objective, stream, loop
 
-    def _objective(
-        self, net: InteractionNetwork, l2: float, design: Design
-    ) -> Callable[[Batch], Tensor]:
-        """Loss and penalty of a batch, as a design weighs its pairs."""
-        strengths, loss = self.strengths(l2, design.loss), self.loss_at(design.loss)
-        weighting = self.weighting(design.weighting)
-
-        def objective(batch: Batch) -> Tensor:
-            settings = replace(loss.settings, weighting=weighting)
-            tables, data = network_loss(net, batch, loss.kind, settings)
-            if design.unit:  # there is no length to penalize
-                return data
-            shares = self.share(strengths, batch)
-            norm = tables.squared_norm(shares)
-            return data + (norm if batch.share is None else norm + _of_others(tables, shares))
-
-        return objective
-
     def fit(self, name: str, design: Genotype, session: Session) -> Trained[InteractionNetwork]:
         """Trains a function over the grid of L2 strengths (`GridTraining.train`).
 
@@ -574,64 +537,11 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
             grid = grid.model_copy(update={"l2": (0.0,), "extend_grid": 0})
         return GridTraining(grid, self, self.train, session).train(name, design)
 
-    def tuned(self, name: str) -> Fitted:
-        """A baseline by its name, as validation chooses it of its grid (`fit_best`).
-
-        Raises:
-            ConfigError, DataError: It cannot be fitted here.
-        """
-        return self.tunings([name], fit_best)[name].result()
-
-    def tunings(
-        self, names: Sequence[str], tune: Callable[..., Tuning]
-    ) -> dict[str, Call[Tuning]]:  # fmt: skip
-        """Starts the tuning of baselines, which do not wait for each other, by their names.
-
-        Args:
-            names: Of the baselines.
-            tune: `fit_best` or `choose`. The calls raise as `tuned` does.
-        """
-        calls, runtime, config = self.runtime.calls, self.runtime, self.config
-        parts = calls.put(self.train_part), calls.put(self.valid_part)
-        return {
-            name: calls.start(
-                f"baseline {name}", runtime.device if BASELINES[name].on_gpu else CPU, tune,
-                BASELINES[name], *parts, config.objective,
-                seed=derive_seed(config.seed, "baseline", name), threads=runtime.threads,
-                device=runtime.device, out_of_time=runtime.out_of_time,
-                cutoffs=config.metrics_at, cold_order=self.cold_choice.order,
-            )
-            for name in names
-        }  # fmt: skip
-
-    def baseline(self, name: str, params: Params) -> Scorer:
-        """A baseline with given parameters, fitted on the train part (`fit_chosen`).
-
-        Raises:
-            ConfigError, DataError: It cannot be fitted here.
-        """
-        seed = derive_seed(self.config.seed, "baseline", name)
-        return fit_chosen(
-            BASELINES[name], self.train_part, params, seed=seed, threads=self.runtime.threads,
-            device=self.runtime.device, cold_order=self.cold_choice.order,
-        )  # fmt: skip
-
-    def tuning_seconds(
-        self, names: Sequence[str]
-    ) -> Iterator[tuple[str, Callable[[], TuningSeconds]]]:
-        """By name, a function that measures the seconds of `tuned` on small fits."""
-        sample = self.sampled()
-        objective = self.config.objective
-        evaluation = evaluation_seconds(self.train_part, self.valid_part, objective)
-
-        def measured(name: str) -> TuningSeconds:
-            return tuning_seconds(
-                BASELINES[name], sample.problem.train_part, evaluation, seed=self.config.seed,
-                threads=self.runtime.threads, device=self.runtime.device, times=sample.training,
-            )  # fmt: skip
-
-        for name in names:
-            yield name, partial(measured, name)
+    @property
+    def baseline_fits(self) -> BaselineFits:
+        """The classical baselines on both parts."""
+        parts = self.train_part, self.valid_part
+        return BaselineFits(*parts, self.config, self.runtime, self.cold_choice.order)
 
     def sampled(self) -> Sampled[Self]:
         """The problem with the rows of few users, where there are many; see `Problem.sampled`."""
@@ -694,12 +604,3 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
 def _count_of_evaluated(part: Interactions) -> int:
     """The number of users whom an evaluation on a part ranks for, at least 1."""
     return max(len(evaluated_users(part)[0]), 1)
-
-
-def _of_others(tables: Tables, strengths: tuple[Tensor, ...]) -> Tensor:
-    """The norm of the rows that other processes train: a number, whose gradient is theirs."""
-    with torch.no_grad():
-        mine = tables.norm_of_users(strengths)
-        total = mine.clone()
-        sharing().add(total)
-        return total - mine

@@ -382,7 +382,7 @@ class _Fit:
                 try:
                     if self.budget.out_of_time():
                         raise BudgetError("no time")
-                    fitted = self.problem.tuned(name)
+                    fitted = self.problem.baseline_fits.tuned(name)
                 except (ConfigError, DataError) as error:
                     left_out.append(f"left out: baseline {name}: {error}")
                     self.reporter.line(left_out[-1])

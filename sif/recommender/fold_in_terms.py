@@ -12,7 +12,8 @@ from torch import Tensor
 from sif.baselines.base import RowLoss
 from sif.core.genotype import Genotype
 from sif.evaluation.cold_start import cold_rows
-from sif.problems.interactions import POWER, InteractionProblem
+from sif.problems.interactions import InteractionProblem
+from sif.problems.objective import POWER
 from sif.spaces.interaction.encoders import encoded
 from sif.spaces.interaction.function import Design, InteractionNetwork
 from sif.spaces.interaction.losses import WEIGHTINGS, Weighting

@@ -14,34 +14,30 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sif.errors import BudgetError, ConfigError, DataError, DivergedError, first_line
+from sif.errors import BudgetError, ConfigError, DataError, DivergedError
 from sif.evaluation.choice import Choice
-from sif.evaluation.comparison import Verdict, holm, one_verdict, verdict
+from sif.evaluation.comparison import Verdict
 from sif.evaluation.evaluate import Evaluation
 from sif.problems.base import Problem, State, Trained
 from sif.problems.budget import StageEnd, TimeBudget
 from sif.problems.plan import FREE, paced_seconds
-from sif.report import PAGE, RECORD, write_page
 from sif.search.loop import SearchResult
 from sif.tasks.base import Entry, Found, JobContext, Results, RunResult, Tuned
 from sif.tasks.checkpoint import LoopCheckpointer
-from sif.tasks.figures import Draw, save_and_draw
+from sif.tasks.ending import Ending
+from sif.tasks.figures import Draw
 from sif.tasks.live import Clock
 from sif.tasks.plan import MEASURING, Measurements, Plan, make_plan
 from sif.tasks.records import JobRecords, as_markdown
-from sif.tasks.report_data import report_document
 from sif.tasks.study import Study
-from sif.tasks.summary import comparison_table, metrics_document, namesakes
-from sif.utils.checkpoint import finite_document, write_json_atomic, write_text_atomic
+from sif.tasks.verdicts import corrected, main_verdict, search_verdict
 from sif.utils.device import give_back_memory, peak_memory_mb
 from sif.utils.environment import environment
-from sif.utils.random import derive_seed
 from sif.utils.ranks import sharing
 
 Merits = NDArray[np.float64]
@@ -86,17 +82,7 @@ class JobRunner:
         self._take_plan()
         start, summary = self.study.start(self._train, self.context.console)
         found = self._searches(start, summary)
-        designs = {name: self._searched(name).design(one.genotype) for name, one in found.items()}
-        given = self.entrants.given
-        designs |= {name: one for name, one in given.items() if not self._spared(name)}
-        trained = {
-            name: one
-            for name, design in designs.items()
-            if (one := self._train(name, design)) is not None
-        }
-        for name, one in trained.items():
-            design = designs[name]
-            designs[name] = self.study.problem_of(design).trained_design(design, one)
+        designs, trained = self._first_fits(found)
         first = dict(designs)
         if self.entrants.ours in trained:
             self._last_word(designs, trained)
@@ -111,9 +97,8 @@ class JobRunner:
         }
         merits = self._merits(designs)
         entries |= self._baselines(merits)
-        decision, searching = self._corrected(
-            self._verdict(designs, entries, found), self._searching(first)
-        )
+        decision = self._verdict(designs, entries, found)
+        decision, searching = corrected(decision, self._searching(first))
         choice, baseline = self._chosen(merits, entries)
         served = None
         ours = choice is None or choice.name == self.entrants.ours
@@ -125,6 +110,33 @@ class JobRunner:
             baseline, searching, None if self._source == self.entrants.ours else self._source,
         )  # fmt: skip
         return sharing().once(partial(self._finish, results))
+
+    def _first_fits(
+        self, found: Mapping[str, Found]
+    ) -> tuple[dict[str, Any], dict[str, Trained[Any]]]:
+        """The designs that were found and given, and their first fits, by entrant."""
+        designs = {name: self._searched(name).design(one.genotype) for name, one in found.items()}
+        given = self.entrants.given
+        designs |= {name: one for name, one in given.items() if not self._spared(name)}
+        trained = {
+            name: one
+            for name, design in designs.items()
+            if (one := self._train(name, design)) is not None
+        }
+        for name, one in trained.items():
+            design = designs[name]
+            designs[name] = self.study.problem_of(design).trained_design(design, one)
+        return designs, trained
+
+    def _finish(self, results: Results) -> RunResult:
+        """Leaves everything behind."""
+        plan = self.plan.document() | {"cut": list(self._cut)}
+        ending = Ending(self.study, self.context, self.records, self.draw)
+        return ending.finish(results, plan, self._late)
+
+    def _late(self) -> str | None:
+        """The words of a budget that was not kept; None: it was, or the job was ended."""
+        return None if self.context.finish else self.budget.verdict()
 
     def _train_early(self) -> None:
         """Soon there is something good, whatever the plan makes of the rest."""
@@ -198,20 +210,8 @@ class JobRunner:
     def _verdict(
         self, designs: Mapping[str, Any], entries: Mapping[str, Entry], found: Mapping[str, Found]
     ) -> Verdict:
-        """Ours against the best of the others; a control of the same design is none of them."""
-        ours, metric = self.entrants.ours, self.problem.metric
-        itself = namesakes(designs, entries, ours)
-        apart = (ours, *itself, *self.entrants.paced)
-        others = {name: one for name, one in entries.items() if name not in apart}
-        decision = verdict(
-            self.entrants.subject or self.study.expression(designs[ours]),
-            entries[ours].test,
-            {name: entry.test for name, entry in others.items()},
-            {name: entry.valid[metric] for name, entry in others.items()},
-            metric,
-            itself=itself,
-            seed=derive_seed(self.study.config.seed, "verdict"),
-        )
+        """Of ours, with what has to be said of the search first."""
+        decision = main_verdict(self.study, designs, entries)
         if remark := self._of_search(found):
             return replace(decision, text=f"{remark}; {decision.text}")
         return decision
@@ -237,11 +237,7 @@ class JobRunner:
             if one is None or other is None or designs[name] == designs[control]:
                 continue
             tests = [self._first_test(each, designs[each]) for each in (name, control)]
-            return one_verdict(
-                self.study.expression(designs[name]), tests[0], control, tests[1],
-                self.problem.metric, "trained for the same seconds: first fits, test",
-                seed=derive_seed(self.study.config.seed, "verdict"),
-            )  # fmt: skip
+            return search_verdict(self.study, designs[name], tests[0], control, tests[1])
         return None
 
     def _first_test(self, name: str, design: Any) -> Evaluation:
@@ -253,15 +249,6 @@ class JobRunner:
             return vars(self.study.test_first(design, trained.network))
 
         return Evaluation(**self.context.stages.run(f"test-first-{name}", test))
-
-    @staticmethod
-    def _corrected(main: Verdict, searching: Verdict | None) -> tuple[Verdict, Verdict | None]:
-        """Both verdicts as two comparisons of one job."""
-        both = [one for one in (main, searching) if one and one.comparison and not one.no_interval]
-        if searching is None or len(both) < 2:
-            return main, searching
-        first, second = holm([one.comparison.p for one in both if one.comparison])
-        return main.among(first, 2), searching.among(second, 2)
 
     def _announce(self) -> None:
         for line in self.study.opening():
@@ -605,59 +592,3 @@ class JobRunner:
         """A baseline's state, once it is in the records."""
         self.records.baseline(entry)
         return entry.state()
-
-    def _finish(self, results: Results) -> RunResult:
-        study, folder, console = self.study, self.context.folder, self.context.console
-        study.save(folder / "model", results, console)  # first: nothing below may cost it
-        genotype = study.genotype(results)
-        if genotype is not None:
-            write_text_atomic(folder / "genotype.json", genotype.to_json())
-        document = metrics_document(study, results) | {
-            "plan": self.plan.document() | {"cut": list(self._cut)}
-        }
-        write_json_atomic(folder / "metrics.json", document)
-        for text in (comparison_table(study, results), *study.tables(results)):
-            console.result(f"\n{text}")
-        console.result(f"\nverdict: {results.verdict.text}")
-        if results.searching is not None:
-            console.result(f"search: {results.searching.text}")
-        if told := study.told_choice(results):
-            console.result(told)
-        figures = self._figures(results)
-        self._write_page(results)
-        late = self.budget.verdict()
-        if late is not None and not self.context.finish:
-            console.line(late)
-        console.line(f"{results.seconds:.1f} s; everything is in {folder}")
-        self.records.end(document, results, figures)
-        if closing := self._closing(results):
-            console.result("\n" + "\n".join(closing))
-        return RunResult(folder, document, results.verdict)
-
-    def _figures(self, results: Results) -> list[Path]:
-        """Paths of the figures; whatever happens while they are made costs them alone."""
-        try:
-            document = self.study.figure_data(results)
-            return save_and_draw(self.context.folder / "plots", document, self.draw)
-        except Exception as error:  # of a drawing library, whose kinds nobody can list
-            told = first_line(error).removeprefix("figures: ")
-            self.context.console.line(f"left out: figures: {told}")
-            return []
-
-    def _closing(self, results: Results) -> list[str]:
-        """The last words; whatever happens while they are found costs them alone."""
-        try:
-            return self.study.closing(results, self.context.folder)
-        except Exception as error:  # all that a job is run for is done and told
-            self.context.console.line(f"left out: last words: {first_line(error)}")
-            return []
-
-    def _write_page(self, results: Results) -> None:
-        """The page; like the figures, it costs nothing else."""
-        folder = self.context.folder
-        try:
-            document = finite_document(report_document(self.study, results), {})
-            write_json_atomic(folder / RECORD, document)
-            write_page(folder)
-        except Exception as error:  # of whatever models and data bring with them
-            self.context.console.line(f"left out: {PAGE}: {first_line(error)}")

@@ -44,7 +44,7 @@ def unfinished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     """A run that was killed just before it would have written its results, and what they are."""
     folder = tmp_path_factory.mktemp("flips") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sif.tasks.job.save_and_draw", lambda *_: [])
+        patch.setattr("sif.tasks.ending.save_and_draw", lambda *_: [])
         sif.run_job(sif.CFConfig(**SETTINGS, output_dir=folder))
     expected = outcome(folder)
     for name in RESULTS:
@@ -57,7 +57,7 @@ def test_a_flipped_bit_is_named_or_harmless(
     unfinished: tuple[Path, Any], trials: int, tmp_path: Path,
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("sif.tasks.job.save_and_draw", lambda *_: [])
+    monkeypatch.setattr("sif.tasks.ending.save_and_draw", lambda *_: [])
     source, expected = unfinished
     files = sorted(path.relative_to(source) for path in source.rglob("*") if path.is_file())
     silent = []
@@ -86,7 +86,7 @@ def test_a_damaged_stage_and_those_after_it_are_done_again(
     unfinished: tuple[Path, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("sif.tasks.job.save_and_draw", lambda *_: [])
+    monkeypatch.setattr("sif.tasks.ending.save_and_draw", lambda *_: [])
     source, expected = unfinished
     logged = (source / "metrics.jsonl").read_text().splitlines()
     for name in ("begin", "search", "test-searched"):

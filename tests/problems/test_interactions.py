@@ -422,6 +422,7 @@ def test_large_parts_are_measured_on_few_users(
     monkeypatch.setattr("sif.problems.interactions.PILOT_ROWS", rows // 5)
     whole = problem("ranking", space="staged")
     sample = whole.sampled()
+    assert whole.at_pace(threads=3).sampled().problem.runtime.threads == 3
     few = len(sample.problem.train_part)
     assert rows // 8 < few <= rows // 5
     assert sample.training == rows / few

@@ -18,6 +18,7 @@ from sif.evaluation.cold_start import ColdStartRule
 from sif.problems.base import Session, StageStore
 from sif.problems.controls import fixed_multiply
 from sif.problems.interactions import InteractionProblem
+from sif.problems.objective import Objective
 from sif.problems.refit import Refit
 from sif.training import loop
 from sif.training.loop import TrainResult
@@ -91,10 +92,8 @@ def test_a_second_fit_takes_these_steps_on_all_rows_and_validates_nothing(
 
     taken = []
     monkeypatch.setattr(InteractionProblem, "validate", validated)
-    squared_norm = InteractionProblem.share
-    monkeypatch.setattr(
-        InteractionProblem, "share", lambda *a: (taken.append(1), squared_norm(*a))[1]
-    )
+    call = Objective.__call__
+    monkeypatch.setattr(Objective, "__call__", lambda *a: (taken.append(1), call(*a))[1])
     second = refit.network("it", fixed_multiply(first), trained, Session())
     assert len(taken) == second.refit["steps"]
     assert len(taken) == sum(refit.steps(trained.result))
@@ -145,10 +144,10 @@ def test_batches_are_as_large_as_those_of_the_first_fit(
 @pytest.mark.parametrize("name", ["ease", "popularity"])
 def test_a_baseline_again_is_a_direct_fit_of_all_rows(name: str, parts: Any) -> None:
     first = problem(parts)
-    fitted = first.tuned(name)
+    fitted = first.baseline_fits.tuned(name)
     users = np.arange(30)
     direct = BASELINES[name].fit(parts[2], fitted.params, 0, 1)
-    again = first.again(parts[2]).baseline(name, fitted.params)
+    again = first.again(parts[2]).baseline_fits.fitted(name, fitted.params)
     assert np.array_equal(again.scores(users), direct.scores(users))
     assert not np.array_equal(fitted.scorer.scores(users), direct.scores(users))
 

@@ -7,12 +7,14 @@ import logging
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 import pytest
 
 from sif.errors import BudgetError
+from sif.problems.baseline_fits import BaselineFits
 from sif.problems.budget import TimeBudget
 from sif.problems.interactions import InteractionProblem
 from sif.recommender import fit
@@ -147,12 +149,12 @@ def test_a_fit_without_a_search_claims_none(
 def test_a_baseline_with_a_part_of_its_grid_says_so(
     checkerboard: Board, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tuned = InteractionProblem.tuned
+    tuned = BaselineFits.tuned
 
-    def starved(problem: InteractionProblem, name: str, *_: Any) -> Any:
-        return tuned(problem.at_pace(out_of_time=lambda: True), name)
+    def starved(fits: BaselineFits, name: str) -> Any:
+        return tuned(replace(fits, runtime=replace(fits.runtime, out_of_time=lambda: True)), name)
 
-    monkeypatch.setattr(InteractionProblem, "tuned", starved)
+    monkeypatch.setattr(BaselineFits, "tuned", starved)
     report = quick(baselines=["ease", "popularity"]).fit(checkerboard(40, 20)).report()
     frame = report.to_frame().set_index("model")
     assert frame.loc["ease", "tried"].startswith("1 of ")

@@ -76,7 +76,7 @@ def served(problem: InteractionProblem, name: str) -> tuple[Any, ServedModel]:
     """The scorer and the model that is made of another fit of the same."""
     serving, params = BASELINES[name].serving, PARAMS[name]
     assert serving is not None
-    scorer = problem.baseline(name, params)
+    scorer = problem.baseline_fits.fitted(name, params)
     fit = BASELINES[name].fit(problem.train_part, params, derive_seed(0, "baseline", name), 1)
     network = serving.network(fit, problem.train_part, params)
     return scorer, ServedModel.of_baseline(problem, name, params, network, problem.train_part)

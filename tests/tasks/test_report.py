@@ -35,7 +35,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, checkerboard: Board) -> P
     rows["timestamp"] = np.arange(len(rows)) * 86_400 + 1_500_000_000
     rows.to_csv(folder / "orders.csv", index=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sif.tasks.job.save_and_draw", lambda *_: [])
+        patch.setattr("sif.tasks.ending.save_and_draw", lambda *_: [])
         config = sif.CFConfig(**TINY, dataset=str(folder / "orders.csv"), output_dir=folder / "run")
         return sif.run_job(config).folder
 
@@ -107,8 +107,8 @@ def test_a_page_that_fails_costs_one_line(tmp_path: Path, monkeypatch: pytest.Mo
     def broken(*_: Any) -> Any:
         raise ZeroDivisionError("no\nuse")
 
-    monkeypatch.setattr("sif.tasks.job.save_and_draw", lambda *_: [])
-    monkeypatch.setattr("sif.tasks.job.report_document", broken)
+    monkeypatch.setattr("sif.tasks.ending.save_and_draw", lambda *_: [])
+    monkeypatch.setattr("sif.tasks.ending.report_document", broken)
     data = {"planted": {"users": 40, "items": 30, "density": 0.3}}
     result = sif.run_job(sif.CFConfig(**TINY, data=data, output_dir=tmp_path / "run"))
     assert "left out: report.html: no" in (result.folder / "log.txt").read_text()

@@ -14,7 +14,7 @@ from sif.errors import ConfigError
 from sif.problems.configuration import load_job_config
 from sif.tasks import cnn, rnn
 from sif.tasks.base import RunResult
-from sif.tasks.cf import study
+from sif.tasks.cf import opening
 
 TINY: dict[str, Any] = {
     "data": {"planted": {"users": 40, "items": 30, "density": 0.3}},
@@ -97,7 +97,7 @@ def test_what_a_filter_drops_changes_answers_and_no_metric(
 
 
 def test_openings_speak_to_python_and_the_command_line_alike() -> None:
-    for text in (study.NO_DOWNLOAD, cnn.NO_DOWNLOAD, rnn.NO_DOWNLOAD):
+    for text in (opening.NO_DOWNLOAD, cnn.NO_DOWNLOAD, rnn.NO_DOWNLOAD):
         assert "--" not in text and "dataset" in text
 
 

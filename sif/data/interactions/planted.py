@@ -13,7 +13,7 @@ users click among a sample of the items.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
@@ -103,6 +103,18 @@ class PlantedTruth:
                 raise unknown("planted: transforms", name, TRANSFORMS, DataError)
         if self.dimension < 1:
             raise DataError(f"planted: dimension: expected at least 1, found {self.dimension}")
+
+    def expression(self, fields: Sequence[str] = ("user", "item")) -> str:
+        """The function on one line, such as "max(user, abs(item))".
+
+        Args:
+            fields: Names of the fields, of which it has two.
+        """
+        arguments = (
+            field if name == "identity" else f"{name}({field})"
+            for field, name in zip(fields, self.transforms, strict=False)
+        )
+        return f"{self.operation}({', '.join(arguments)})"
 
 
 class PlantedInfo(TypedDict):

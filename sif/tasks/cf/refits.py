@@ -6,14 +6,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions
+from sif.evaluation.evaluate import RankingScorer, evaluate_on
 from sif.problems.base import Problem, Trained
 from sif.problems.closed_forms import CLOSED, ClosedProblem, ClosedRefit
 from sif.problems.histories import HistoryProblem
 from sif.problems.interactions import InteractionProblem
 from sif.problems.order import ORDER, OrderProblem, OrderRefit
 from sif.problems.refit import Refit
+from sif.recommender.model import ServedModel
 from sif.spaces.closed.network import ClosedNetwork
 from sif.spaces.histories.models import HistoryDesign, HistoryModel
 from sif.spaces.linear.network import OrderNetwork
@@ -45,6 +50,35 @@ class Problems:
             return self.reader  # a given design is trained alike by all
         own = {ORDER: self.order, CLOSED: self.closed}.get(design.space)
         return self.functions if own is None else own
+
+    def scorer(self, design: Genotype, network: Any) -> RankingScorer:
+        """Scores of a trained network, which is no reader of histories."""
+        problem = self.of(design)
+        assert isinstance(problem, InteractionProblem | OrderProblem | ClosedProblem)  # noqa: S101
+        return problem.scorer(network)
+
+    def merits(self, design: Genotype, network: Any) -> NDArray[np.float64]:
+        """The deciding metric of a first fit by user of the validation part, of rankings."""
+        functions, config = self.functions, self.functions.config
+        found = evaluate_on(
+            self.scorer(design, network), functions.train_part, (functions.train_part,),
+            functions.valid_part, config.objective, config.metrics_at,
+        )  # fmt: skip
+        return found.per_user[functions.metric]
+
+    def served(self, design: Genotype, trained: Trained[Any], known: Interactions) -> ServedModel:
+        """A trained network as a model.
+
+        Args:
+            design: Of the network.
+            trained: The network, trained on these rows.
+            known: Interactions that are not recommended again.
+        """
+        problem = self.of(design)
+        if isinstance(problem, OrderProblem | ClosedProblem):
+            return ServedModel.in_order(problem, design, trained.network, known)
+        assert isinstance(problem, InteractionProblem)  # noqa: S101
+        return ServedModel.of(problem, design, trained.network, trained.numbers["l2"], known)
 
     def again(self, rows: Interactions) -> SecondFits:
         """Second fits on rows under the same vocabularies; no budget ends them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from sif.baselines import BASELINES
 from sif.data.interactions import Interactions, Split
 from sif.data.interactions.parts import PART_NAMES
-from sif.evaluation.evaluate import Scorer, pair_matrix
+from sif.evaluation.evaluate import MAIN_METRIC, Scorer, evaluated_users, pair_matrix
 from sif.evaluation.metrics import merit
 from sif.problems.base import SEARCHED
 from sif.retrieval.topk import best_columns
-from sif.tasks.base import Entry
+from sif.tasks.base import Entry, Results
+from sif.tasks.cf.refits import Problems
 from sif.tasks.cf.splits import bar, grouped, shown, timeline
 from sif.tasks.report_data import few_units, histogram, rounded
 
@@ -52,6 +53,58 @@ class Shown:
     name: str
     expression: str
     scorer: Scorer
+
+
+def page_document(
+    results: Results, models: list[Shown], split: Split, tested: Split, metric: str
+) -> dict[str, Any]:
+    """The data, groups, and recommendations beside those of another model.
+
+    Args:
+        results: Of the job.
+        models: Whose recommendations are shown, ours first; none: nothing is recommended.
+        split: Of the job.
+        tested: The same, with what the tested models were fitted on as its train part.
+        metric: That decides.
+    """
+    entries, ranks = results.entries, metric == MAIN_METRIC["ranking"]
+    other = models[-1].name if len(models) > 1 else None
+    users = chosen_users(entries[SEARCHED], entries.get(other or ""), metric, tested)
+    return {
+        "data": data_document(split, tested),
+        "groups": group_bars(entries, tested, results.verdict, metric),
+        "items": item_groups(models, tested) if ranks else None,
+        "recommendations": recommendations(models, users, tested, ranks),
+        "recommenders": {one.name: one.expression for one in models},
+    }
+
+
+def shown_models(
+    results: Results, problems: Problems, metric: str, compared: Collection[str]
+) -> list[Shown]:
+    """Ours and another one, whose recommendations are shown; none of more than two fields.
+
+    Args:
+        results: Of the job.
+        problems: On whose train part the tested models were fitted.
+        metric: That decides.
+        compared: Names that are never served.
+    """
+    if len(problems.functions.fields) != 2:
+        return []
+
+    def trained(name: str) -> Shown:
+        design = results.designs[name]
+        scorer = problems.scorer(design, results.trained[name].network)
+        return Shown(name, problems.of(design).expression(design), scorer)
+
+    ours, against = trained(SEARCHED), results.verdict.against
+    name = other_baseline(results.entries, against, metric)
+    if name is not None:
+        scorer = problems.functions.baseline_fits.fitted(name, results.entries[name].params)
+        return [ours, Shown(name, "", scorer)]
+    able = against in results.trained and against not in compared
+    return [ours, trained(against)] if able and against is not None else [ours]
 
 
 def data_document(split: Split, tested: Split) -> dict[str, Any]:
@@ -138,10 +191,7 @@ def item_groups(models: list[Shown], tested: Split) -> dict[str, Any] | None:
     known, relevant = known_pairs(tested), pair_matrix(tested.test)
     popularity = np.bincount(tested.train.ids[:, 1], minlength=known.shape[1])
     place, names = _ranges(popularity)
-    users = np.flatnonzero(np.diff(relevant.indptr)).astype(np.int64)
-    most = min(MOST_USERS, max(1, int(SCORED / known.shape[1])))
-    if len(users) > most:
-        users = np.sort(np.random.default_rng(0).choice(users, most, replace=False))
+    users, _ = evaluated_users(tested.test, min(MOST_USERS, max(1, int(SCORED / known.shape[1]))))
     rows = np.bincount(place[relevant[users].indices], minlength=len(names))
     shares, lists = {}, {}
     for one in models:

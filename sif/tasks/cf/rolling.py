@@ -22,7 +22,7 @@ from sif.evaluation.metrics import merit
 from sif.problems.base import SEARCHED, State
 from sif.problems.configuration import load_job_config
 from sif.tasks.base import InTurn, JobContext, RunOne, RunResult
-from sif.tasks.cf.study import columns
+from sif.tasks.cf.columns import columns
 from sif.tasks.checkpoint import LoopCheckpointer
 from sif.tasks.console import markdown_table, table
 from sif.tasks.job import LEAST

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from sif.baselines import BASELINES
 from sif.data.interactions import Interactions
-from sif.errors import ConfigError
+from sif.errors import ConfigError, DataError
 from sif.evaluation.choice import RULE
 from sif.evaluation.cold_start import WithColdStartRule
 from sif.evaluation.evaluate import Scorer
 from sif.evaluation.metrics import merit
-from sif.problems.base import SEARCHED
+from sif.problems.base import SEARCHED, Reporter
 from sif.problems.interactions import InteractionProblem
+from sif.recommender.approximation import Approximation, with_graph
 from sif.recommender.file_checks import FittedOn
 from sif.recommender.model import ServedModel
 from sif.tasks.base import Results
@@ -38,12 +40,53 @@ def served_model(
         ConfigError, DataError: It cannot be fitted here, or not served.
     """
     serving = BASELINES[name].serving
-    scorer = problem.baseline(name, params) if scorer is None else scorer
+    scorer = problem.baseline_fits.fitted(name, params) if scorer is None else scorer
     if serving is None or not isinstance(scorer, WithColdStartRule):
         raise ConfigError(f"baseline {name}: expected one that can be served")
     network = serving.network(scorer.scorer, problem.train_part, params)
     model = ServedModel.of_baseline(problem, name, params, network, known)
     return replace(model, fitted_on=rows)
+
+
+def saved(
+    model: ServedModel, folder: Path, seed: int, console: Reporter
+) -> Approximation:  # fmt: skip
+    """Saves a model, with a graph of its items where that is worth it, and tells so.
+
+    Args:
+        model: The model.
+        folder: Receives it.
+        seed: Draws the users who measure the graph.
+        console: Receives reports.
+    """
+    model.save(folder)
+    found = with_graph(model, seed)
+    if found.told:
+        console.line(found.told)
+    if found.model.graph is not None:
+        found.model.save(folder)
+    if not model.is_personalized:
+        told = "ranks items alike for all users; its recommendations are refused"
+        if model.baseline:
+            told = "is one order of the items; all users get it, without what they have"
+        console.line(f"note: {model.expression} {told}")
+    return found
+
+
+def unseen_model(folder: Path) -> ServedModel:
+    """A saved model that has not seen the test part.
+
+    Raises:
+        DataError: It was fitted on all rows.
+        CheckpointError: It cannot be read.
+    """
+    model = ServedModel.load(folder)
+    if model.fitted_on == "all":
+        raise DataError(
+            f"{folder}: expected a model that has not seen the test part, found one that was "
+            "fitted on all rows; what the test said before is in metrics.json"
+        )
+    return model
 
 
 def served_document(results: Results, metric: str, ours: str) -> dict[str, Any]:

@@ -3,51 +3,52 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sif.baselines import BASELINES, SIMPLEST_FIRST, fit_best
-from sif.baselines.base import Chosen, Fitted, choose
+from sif.baselines import SIMPLEST_FIRST
 from sif.baselines.forecast import TuningSeconds
 from sif.config import CFConfig
 from sif.core.genotype import Genotype
 from sif.data.interactions import Split
-from sif.data.interactions.load import Dataset
+from sif.data.interactions.load import Dataset, Truth
 from sif.data.interactions.planted_films import HistoryTruth
-from sif.errors import DataError, SifError
 from sif.evaluation.choice import Choice, chosen
 from sif.evaluation.comparison import Comparison
-from sif.evaluation.evaluate import Evaluation, Scorer, evaluate_on, evaluated_users
-from sif.evaluation.populations import Population, Populations
+from sif.evaluation.evaluate import Evaluation
+from sif.evaluation.populations import Populations
 from sif.evaluation.user_groups import cold_shares
 from sif.problems.base import SEARCHED, Problem, Reporter, Session, Trained
 from sif.problems.closed_forms import CLOSED, ClosedProblem
-from sif.problems.controls import CONTROLS, FIXED, RANDOM, fixed_multiply
-from sif.problems.histories import READERS, HistoryProblem, ReaderCost, reader_cost
-from sif.problems.interactions import InteractionProblem, Tuning
+from sif.problems.controls import FIXED, fixed_multiply
+from sif.problems.histories import READERS, HistoryProblem
+from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import follows
-from sif.problems.order import METHOD, ORDER, OrderCost, OrderProblem, order_cost
+from sif.problems.order import ORDER, OrderProblem
 from sif.problems.plan import Costs, OwnCost
-from sif.recommender.approximation import with_graph
 from sif.recommender.extend import with_owned
 from sif.recommender.file_checks import FittedOn
 from sif.recommender.model import ServedModel
 from sif.spaces.closed.design import OPEN
 from sif.spaces.closed.network import ClosedNetwork
 from sif.spaces.histories.models import HistoryDesign
-from sif.tasks.base import Entrants, Entry, Found, Results, Tuned
+from sif.tasks.base import Entry, Found, Results, Tuned
+from sif.tasks.cf import costs as own_costs
 from sif.tasks.cf import figures, report_data
+from sif.tasks.cf import opening as opening_lines
 from sif.tasks.cf import summary_words as words
-from sif.tasks.cf.recovery import Recovery, recovery
+from sif.tasks.cf.baseline_work import BaselineWork
+from sif.tasks.cf.columns import columns
+from sif.tasks.cf.entrants import entrants_of, without_prospect
+from sif.tasks.cf.recovery import Recovery, recovery, told_of_product
 from sif.tasks.cf.refits import Problems, SecondFits
-from sif.tasks.cf.serving import served_document, served_model
+from sif.tasks.cf.serving import saved, served_document, served_model, unseen_model
 from sif.tasks.cf.splits import (
     group_documents,
     group_table,
@@ -57,35 +58,11 @@ from sif.tasks.cf.splits import (
 )
 from sif.tasks.plan import Measurements, Plan
 from sif.tasks.study import Study, TrainOne
-from sif.utils.calls import Call
 from sif.utils.device import Runtime
 from sif.utils.random import derive_seed
-from sif.utils.ranks import sharing
 
-NO_DOWNLOAD = (
-    "dataset planted: generated here with a known truth; for real data: "
-    "dataset ml-100k (downloads), or a CSV, TSV, Parquet or .inter file; "
-    "the paper's setting: dataset ml-100k with the preset cf/sif-paper"
-)
-HOPE = 2 / 3
-"""Validation of fixed multiply, over that of a model in order or in closed form, below which no
-function of pairs is searched: the most that a search gained on fixed multiply was a third
-(docs/results/closed-forms.md)."""
-FAR_AHEAD = {ORDER: "model in order", CLOSED: "closed form"}
-"""Names in words of what may spare the search of functions."""
 SOON = 30.0
 """Estimated seconds of closed forms up to which they come before the plan."""
-MORE = ("ndcg", "recall")
-"""Metrics that the table also shows at a second cut-off: more would not fit its width."""
-
-
-def columns(config: CFConfig) -> tuple[str, ...]:
-    """Metrics in the table: those at 10, two of them also at the longest other list."""
-    if config.objective == "rating":
-        return ("rmse", "rmse_std", "mae")
-    others = [k for k in config.metrics_at if k != 10][-1:]
-    further = [f"{name}@{k}" for k in others for name in MORE]
-    return ("ndcg@10", "recall@10", *further, "map@10", "mrr@10", "hit@10")
 
 
 @dataclass(eq=False)
@@ -123,9 +100,6 @@ class InteractionStudy(Study):
     def __post_init__(self) -> None:
         self._tuning: dict[str, TuningSeconds] = {}
         self._second: SecondFits | None = None  # that are tested; None: the first ones are
-        self._chosen: dict[str, Call[Chosen]] = {}  # baselines that are being tuned
-        self._fitted: dict[str, Call[Fitted]] = {}  # where they are not fitted again
-        self._kept: dict[str, Scorer] = {}
         self._retrieval: dict[str, Any] = {}  # how the saved model finds the best items
         self._saved: ServedModel | None = None
         self._recovered: Recovery | None = None
@@ -137,20 +111,9 @@ class InteractionStudy(Study):
             f"valid: {self.problem.metric} on the validation part, the others on the test part; "
             "fit s: seconds of training over the whole grid, without the search"
         )
-        controls = {name: CONTROLS[name](self.problem) for name in self.config.controls}
-        methods = {SEARCHED: self.config.method}
-        fallbacks = (FIXED,) if FIXED in controls else ()
-        if self.order is not None:  # first, since it is cheap and may spare the other
-            methods, fallbacks = {ORDER: METHOD, **methods}, (*fallbacks, ORDER)
-        if self.closed is not None:
-            controls, fallbacks = {CLOSED: OPEN, **controls}, (*fallbacks, CLOSED)
-        methods |= {name: METHOD for name in self.readers if name in READERS}
-        given = controls | {name: name for name in self.readers if name not in READERS}
-        compared = tuple(self.readers)
-        paced = {RANDOM: SEARCHED} if RANDOM in controls else {}
-        self.entrants = Entrants(
-            methods, given, SEARCHED, fallbacks, compared=compared, paced=paced
-        )
+        self._work = BaselineWork(self.problem, self.chooses)
+        in_order, closed = self.order is not None, self.closed is not None
+        self.entrants = entrants_of(self.problem, tuple(self.readers), in_order, closed)
 
     def start(
         self, train: TrainOne, console: Reporter
@@ -171,37 +134,16 @@ class InteractionStudy(Study):
         return problem, {"l2": l2, "l2_seconds": spent}
 
     def without_prospect(self, name: str, trained: Mapping[str, Trained[Any] | None]) -> str:
-        """Functions of pairs, where one that is solved for is too far ahead of the simplest one.
-
-        That one has told so, and is not fitted again and tested for it.
-        """
-        fixed, metric = trained.get(FIXED), self.problem.metric
-        solved = {one: found for one in FAR_AHEAD if (found := trained.get(one)) is not None}
-        if name not in (SEARCHED, RANDOM, FIXED) or fixed is None or not solved:
-            return ""
-        best = max(solved, key=lambda one: solved[one].result.valid[metric])
-        ahead, behind = solved[best].result.valid[metric], fixed.result.valid[metric]
-        if behind >= HOPE * ahead:
-            return ""
-        return (
-            f"no function of pairs comes near the {FAR_AHEAD[best]}: valid {metric} {behind:.4f} "
-            f"of {FIXED}, {ahead:.4f} of {best}; search.stages=[encoding,operation,weighting] "
-            "searches functions alone"
-        )
+        """Functions of pairs, where one that is solved for is too far ahead of the simplest one."""
+        return without_prospect(name, trained, self.problem.metric)
 
     def start_baselines(self, names: Sequence[str], refits: bool) -> None:
         """Hands the grids to whoever makes the calls of the job."""
-        self._chosen = self.problem.tunings(names, choose) if refits else {}
-        self._fitted = {} if refits else self.problem.tunings(names, fit_best)
+        self._work.start(names, refits)
 
     def baseline(self, name: str) -> Entry:
         """The best of a classical model's grid."""
-        fitted = self._in_time(self._fitted.pop(name).result())
-        found = self.problem.tested(fitted.scorer, self.split)
-        return Entry(
-            name, fitted.valid.metrics, found, fitted.seconds, dict(fitted.params),
-            merits=self._able(name, fitted.valid), edge=fitted.edge,
-        )  # fmt: skip
+        return self._work.tested(name, self.split)
 
     # The problems
 
@@ -270,10 +212,7 @@ class InteractionStudy(Study):
         """Of closed forms in seconds and bytes; endless where there are none."""
         if self.closed is None:
             return OwnCost(0.0, math.inf, 0.0), 0.0
-        try:
-            return sharing().once(self.closed.cost)  # one clock decides for all processes
-        except SifError:  # as the stage itself may, which is told then
-            return OwnCost(0.0, 0.0, 0.0, searching=None), 0.0
+        return own_costs.closed_cost(self.closed)
 
     def take(self, plan: Plan, runtime: Runtime) -> None:
         """Goes on as planned, maybe without second fits."""
@@ -283,6 +222,7 @@ class InteractionStudy(Study):
             for name, problem in self.readers.items()
         }
         self.pace(runtime.out_of_time)
+        self._work = BaselineWork(self.problem, self.chooses)
         if plan.once:
             self.skip_refits("the plan has no time for them")
 
@@ -299,30 +239,12 @@ class InteractionStudy(Study):
 
     def tune(self, name: str) -> Tuned:
         """The best of a classical model's grid."""
-        fitted = self._in_time(self._chosen.pop(name).result())
-        return Tuned(
-            name, fitted.valid.metrics, fitted.seconds, dict(fitted.params),
-            self._able(name, fitted.valid), fitted.edge,
-        )  # fmt: skip
-
-    def _in_time(self, found: Tuning) -> Tuning:
-        """The result; it is noted where the time was over, also on another process's clock."""
-        if found.cut:
-            self.problem.runtime.out_of_time()
-        return found
+        return self._work.tuned(name)
 
     def refit_baseline(self, tuned: Tuned, keep: bool) -> Entry:
         """On train and valid rows."""
-        begin = time.perf_counter()
-        scorer = self._tested.functions.baseline(tuned.name, tuned.params)
-        refit = {"seconds": time.perf_counter() - begin}
-        found = self.problem.tested(scorer, self.test_part)
-        if keep and self.config.refit != "all":
-            self._kept = {tuned.name: scorer}
-        return Entry(
-            tuned.name, tuned.valid, found, tuned.seconds, tuned.params, refit, tuned.merits,
-            tuned.edge,
-        )  # fmt: skip
+        keep = keep and self.config.refit != "all"
+        return self._work.refitted(tuned, self._tested.functions, self.test_part, keep)
 
     def test(self, design: Genotype | HistoryDesign, network: Any) -> Evaluation:
         """On the test part, by a network of the last fit."""
@@ -354,23 +276,9 @@ class InteractionStudy(Study):
         of_items = config.objective == "ranking" and len(self.problem.fields) == 2
         return of_items and config.serve == "best" and bool(self.baselines)
 
-    def _able(self, name: str, valid: Evaluation) -> NDArray[np.float64] | None:
-        """Merits of a baseline that may be served."""
-        serving = BASELINES[name].serving
-        n_items = self.problem.train_part.sizes[1]
-        if not self.chooses or serving is None or n_items > serving.most_items:
-            return None
-        return valid.per_user[self.problem.metric]
-
     def merits(self, design: Genotype, trained: Trained[Any]) -> NDArray[np.float64]:
         """NDCG@10 of every validation user."""
-        problem = self.problem_of(design)
-        assert isinstance(problem, InteractionProblem | OrderProblem | ClosedProblem)  # noqa: S101
-        found = evaluate_on(
-            problem.scorer(trained.network), problem.train_part, (problem.train_part,),
-            problem.valid_part, self.config.objective, self.config.metrics_at,
-        )  # fmt: skip
-        return found.per_user[self.problem.metric]
+        return self._problems.merits(design, trained.network)
 
     def choice(self, merits: Mapping[str, NDArray[np.float64]]) -> Choice:
         """The rule of `sif.evaluation.choice`."""
@@ -378,7 +286,7 @@ class InteractionStudy(Study):
 
     def baseline_model(self, name: str, params: Mapping[str, Any]) -> ServedModel:
         """Of the fit that was tested, or fitted on all rows."""
-        known, scorer = self.split.interactions, self._kept.pop(name, None)
+        known, scorer = self.split.interactions, self._work.kept(name)
         if self._second is not None and self.config.refit == "all":
             problem = self._on_all.problems.functions
             return served_model(problem, name, params, None, known, "all")
@@ -408,54 +316,25 @@ class InteractionStudy(Study):
 
     def costs(self, measured: Measurements) -> Costs:
         """Costs of the stages, second fits among them."""
-        costs = super().costs(measured)
+        found = super().costs(measured)
         first = len(self.split.train)
         later = len(self.split.train) + len(self.split.valid)
         rows = {"valid": later / first, "all": len(self.split.part) / first}
         settings = {name: cost.setting for name, cost in self._tuning.items()}
-        own = {} if self.order is None else {ORDER: self._order_costs(measured)}
-        own |= {name: self._reader_costs(name, measured) for name in self.readers}
-        own |= {} if self.closed is None else {CLOSED: self._closed_costs(measured)}
+        own = {} if self.order is None else {ORDER: own_costs.order_seconds(self.order, measured)}
+        for name, reader in self.readers.items():
+            own[name] = own_costs.reader_seconds(reader, name, measured)
+        if self.closed is not None:
+            own[CLOSED] = own_costs.closed_seconds(self._closed_cost, bool(self.early), measured)
         rows = rows if self.refits else {}
         return replace(
-            costs, settings=settings, rows=rows, own=own, serves=self.chooses,
+            found, settings=settings, rows=rows, own=own, serves=self.chooses,
             paced=self.entrants.paced,
         )  # fmt: skip
 
-    def _reader_costs(self, name: str, measured: Measurements) -> OwnCost:
-        """Of a reader of histories, by a few steps."""
-        unknown = ReaderCost(OwnCost(0.0, 0.0, 0.0, closed=False), 0.0)
-        measure = partial(reader_cost, self.readers[name], name)
-        cost = measured.of(f"train {name}", measure, unknown)
-        measured.memory[f"search {name}"] = measured.memory[f"train {name}"]
-        return cost.seconds
-
-    def _order_costs(self, measured: Measurements) -> OwnCost:
-        """Of the item-item model, by a small factorization."""
-        assert self.order is not None  # noqa: S101
-        unknown = OrderCost(OwnCost(0.0, 0.0, 0.0), 0.0)
-        cost = measured.of(f"train {ORDER}", partial(order_cost, self.order), unknown)
-        for stage in ("search", "train"):
-            memory = measured.memory[f"train {ORDER}"]
-            measured.memory[f"{stage} {ORDER}"] = memory
-        measured.memory[f"train {ORDER}"] += cost.bytes / 2**20
-        return cost.seconds
-
-    def _closed_costs(self, measured: Measurements) -> OwnCost:
-        """Of closed forms, by what they multiply; the early ones are trained."""
-        cost, size = self._closed_cost
-        measured.of(f"train {CLOSED}", lambda: cost, cost)
-        measured.memory[f"train {CLOSED}"] += size / 2**20
-        return replace(cost, grid=0.0, training="done") if self.early else cost
-
     def baseline_seconds(self, measured: Measurements) -> dict[str, float]:
         """Seconds of the tuning of each."""
-        sizes = self.problem.train_part.sizes[:2]
-        self._tuning = {}
-        for name, measure in self.problem.tuning_seconds(self.baselines):
-            stage = f"baseline {name}"
-            self._tuning[name] = measured.of(stage, measure, TuningSeconds(0.0, 0.0))
-            measured.memory[stage] += 4 * BASELINES[name].matrices(*sizes) / 2**20
+        self._tuning = own_costs.baseline_seconds(self.problem, self.baselines, measured)
         return {name: cost.grid for name, cost in self._tuning.items()}
 
     def save(self, folder: Path, results: Results, console: Reporter) -> None:
@@ -468,29 +347,11 @@ class InteractionStudy(Study):
             trained = results.served
         model = results.baseline
         if model is None:
-            model = self._model(results.designs[SEARCHED], trained, rows == "all")
+            problems = self._on_all.problems if rows == "all" else self._tested
+            model = problems.served(results.designs[SEARCHED], trained, known)
         model = replace(with_owned(model, known.dropped), fitted_on=rows)
-        model.save(folder)
-        found = with_graph(model, self.config.seed)
+        found = saved(model, folder, self.config.seed, console)
         self._retrieval, self._saved = found.document, found.model
-        if found.told:
-            console.line(found.told)
-        if found.model.graph is not None:
-            found.model.save(folder)
-        if not model.is_personalized:
-            told = "ranks items alike for all users; its recommendations are refused"
-            if results.baseline is not None:
-                told = "is one order of the items; all users get it, without what they have"
-            console.line(f"note: {model.expression} {told}")
-
-    def _model(self, design: Genotype, trained: Trained[Any], on_all: bool) -> ServedModel:
-        """A served model of ours, fitted on all rows or as it was tested."""
-        known = self.split.interactions
-        problem = (self._on_all.problems if on_all else self._tested).of(design)
-        if isinstance(problem, OrderProblem | ClosedProblem):
-            return ServedModel.in_order(problem, design, trained.network, known)
-        assert isinstance(problem, InteractionProblem)  # noqa: S101
-        return ServedModel.of(problem, design, trained.network, trained.numbers["l2"], known)
 
     def _served_rows(self, results: Results) -> FittedOn:
         if results.baseline is not None:
@@ -502,12 +363,7 @@ class InteractionStudy(Study):
 
     def test_saved(self, folder: Path) -> Evaluation:
         """The recommender again."""
-        model = ServedModel.load(folder)
-        if model.fitted_on == "all":
-            raise DataError(
-                f"{folder}: expected a model that has not seen the test part, found one that was "
-                "fitted on all rows; what the test said before is in metrics.json"
-            )
+        model = unseen_model(folder)
         split = self.split if model.fitted_on == "train" else self._with_valid
         return self.problem.tested(model.scorer_of(split.train), split)
 
@@ -515,81 +371,17 @@ class InteractionStudy(Study):
 
     def opening(self) -> list[str]:
         """The interactions, their parts, and what was done to them."""
-        split, config, fields = self.split, self.config, self.problem.fields
-        lines = []
-        if config.dataset == "planted" and config.data.split_file is None:
-            lines.append(NO_DOWNLOAD)
-        sizes = ", ".join(
-            f"{size:,} {f}s" for f, size in zip(fields, split.interactions.sizes, strict=True)
-        )
-        parts = f"{len(split.train):,} / {len(split.valid):,} / {len(split.test):,}"
-        lines.append(
-            f"{self.label}: {len(split.interactions):,} interactions, {sizes}; "
-            f"{split.protocol}, train / valid / test {parts}, split {split.hash}"
-        )
+        split, fields = self.split, self.problem.fields
         notes = [*(self.dataset.notes if self.dataset else []), *split.notes]
-        if fields[2:] and self.baselines:
-            notes.append(
-                f"the classical baselines see users and items, not {', '.join(fields[2:])}"
-            )
-        notes += self._on_blocks()
-        notes += self._on_drawn_users()
-        notes += self._on_new_users()
-        if config.histories.readers:
-            named = ", ".join(self.readers or dict.fromkeys(config.histories.readers))
-            left_out = "left out: valid rows have to come later than their users' train rows"
-            told = "compared, not served" if self.readers else left_out
-            notes.append(f"readers of histories ({named}): {told}")
+        notes += opening_lines.on_fields(fields, self.baselines)
+        notes += opening_lines.on_blocks(self.problem)
+        if self.config.objective == "ranking":
+            notes += opening_lines.on_drawn_users(split.test)
+            known = Populations.of(split, again=self.refits)
+            notes += opening_lines.on_new_users(known, self.problem.cold_choice)
+        notes += opening_lines.on_readers(self.config.histories.readers, self.readers)
+        lines = opening_lines.data_lines(self.config, self.label, split)
         return [*lines, *(f"note: {note}" for note in notes)]
-
-    def _on_blocks(self) -> list[str]:
-        """The blocks of users in which histories are read, where there are several."""
-        if not self.problem.encodes:
-            return []
-        named = (("search", self.problem.searched), ("training", self.problem))
-        return [
-            f"histories, {name}: {problem.block_plan.told} (train.block_bytes)"
-            for name, problem in named
-            if problem.block_plan.blocks > 1
-        ]
-
-    def _on_drawn_users(self) -> list[str]:
-        """Says where rankings are tested for some of the users alone."""
-        if self.config.objective != "ranking":
-            return []
-        truth = self.split.test
-        drawn, without = evaluated_users(truth)
-        those = truth.sizes[0] - without
-        if len(drawn) == those:
-            return []
-        some = f"{len(drawn):,} of {those:,} users"
-        return [f"test: ranked for {some}, drawn, the same for all models"]
-
-    def _on_new_users(self) -> list[str]:
-        """Their numbers and the order in which they get the items, where there are any."""
-        choice = self.problem.cold_choice
-        if self.config.objective != "ranking":
-            return []
-        known = self._populations(again=self.refits)
-        if not (known.valid.new_users or known.test.new_users):
-            return []
-        counts = ", ".join(
-            f"{p.new_users:,} of {p.users:,} in {name}"
-            for name, p in (("valid", known.valid), ("test", known.test))
-        )
-        who = f"new users, without a fitted row: {counts}"
-        return [f"{who}; every model ranks the items for them by {choice.told}"]
-
-    def _populations(self, again: bool) -> Populations:
-        """Of validation, and of the test of first fits or of those that were fitted again."""
-        train, valid = self.split.train, self.split.valid
-        fitted = (train, valid) if again else (train,)
-        return Populations(Population.of((train,), valid), Population.of(fitted, self.split.test))
-
-    @property
-    def _tested_again(self) -> bool:
-        """True once models that were fitted again are tested."""
-        return self.test_part is not self.split
 
     def protocol(self) -> dict[str, Any]:
         """The protocol of the split."""
@@ -603,15 +395,9 @@ class InteractionStudy(Study):
 
     def search_lines(self, name: str, method: str, found: Found) -> list[str]:
         """The function, and how often the search changed its mind."""
-        counts, summary = found.diagnostics, found.summary
         design = (self.searched_by(name) or self.problem).design(found.genotype)
         stage = "search" if name == SEARCHED else f"search {name}"
-        text = (
-            f"{stage}: {self.expression(design)} after {summary['epochs']} epochs "
-            f"in {summary['seconds']:.1f} s ({counts['flips']:.0f} changes of mind, "
-            f"margin {counts['margin']:.2f})"
-        )
-        return [text]
+        return [words.search_words(stage, self.expression(design), found)]
 
     def search_numbers(self, found: Found) -> dict[str, float]:
         """Diagnostics and loss."""
@@ -648,7 +434,7 @@ class InteractionStudy(Study):
         if self.config.objective == "ranking":
             order = self.problem.cold_choice.order.name
             groups += told_by_group(*asked, self._warm_comparison(results), order, ours)
-        told = self._populations(self._tested_again).told
+        told = Populations.of(self.split, self._second is not None).told
         groups += [f"note: {told}"] if told else []
         planted = self._planted(results.found.get(SEARCHED))
         return [text for text in ("\n".join(groups), planted) if text]
@@ -659,33 +445,26 @@ class InteractionStudy(Study):
         metric = self.problem.metric
         return warm_comparison(results.entries, self.test_part, results.verdict, metric, seed)
 
+    @property
+    def _truth(self) -> Truth | None:
+        """The truth of generated data."""
+        return None if self.dataset is None else self.dataset.truth
+
     def _planted(self, found: Found | None) -> str:
         """The function behind generated data beside the one that the search found."""
-        known = None if self.dataset is None else self.dataset.truth
+        known = self._truth
         if known is None or isinstance(known, HistoryTruth) or found is None:
             return ""
-        truth = known["truth"]
-        fields = (
-            field if transform == "identity" else f"{transform}({field})"
-            for field, transform in zip(self.problem.fields, truth.transforms, strict=False)
-        )
-        planted = f"{truth.operation}({', '.join(fields)})"
         named = self.problem.expression(found.genotype)
-        told = "found it" if named == planted else f"found {named}"
-        if found.at_rest:
-            told = f"did not move from {named}"
-        return f"planted: the data were generated by {planted}; the search {told}"
+        return told_of_product(known, self.problem.fields, named, moved=not found.at_rest)
 
     def _recovery(self, results: Results) -> Recovery | None:
         """Our model beside the truth of generated data; None of other data, or without rankings."""
-        truth = None if self.dataset is None else self.dataset.truth
+        truth = self._truth
         if truth is None or self.config.objective != "ranking":
             return None
         design = results.designs[SEARCHED]
-        problem = self._tested.of(design)
-        if not isinstance(problem, InteractionProblem | OrderProblem | ClosedProblem):
-            return None
-        scorer = problem.scorer(results.trained[SEARCHED].network)
+        scorer = self._tested.scorer(design, results.trained[SEARCHED].network)
         return recovery(truth, design, scorer, self.test_part)
 
     def closing(self, results: Results, folder: Path) -> list[str]:
@@ -696,9 +475,8 @@ class InteractionStudy(Study):
         lines = [
             words.block("Found:", [words.found_words(design, self.expression(design))]),
             words.block("Worth:", words.worth_words(results.entries, against, metric, seed)),
-            *words.recovery_words(self._recovered),
-            *words.served_words(results),
         ]
+        lines += [*words.recovery_words(self._recovered), *words.served_words(results)]
         if self._saved is not None and len(self.problem.fields) == 2:
             lines += words.recommendation_words(self._saved, self.test_part)
         return [*lines, *words.place_words(folder)]
@@ -733,15 +511,14 @@ class InteractionStudy(Study):
 
     def _on_populations(self, results: Results) -> dict[str, Any]:
         """Users of validation and test, the verdict on known ones, and what new ones get."""
-        document: dict[str, Any] = {"populations": self._populations(self._tested_again).document()}
-        if self.config.objective == "ranking":
-            warm = self._warm_comparison(results)
-            document["warm_comparison"] = warm and {
-                "against": results.verdict.against,
-                **vars(warm),
-            }
-            document["new_users"] = self.problem.cold_choice.document()
-        return document
+        document = {"populations": Populations.of(self.split, self._second is not None).document()}
+        if self.config.objective != "ranking":
+            return document
+        warm, against = self._warm_comparison(results), results.verdict.against
+        return {
+            **document, "warm_comparison": warm and {"against": against, **vars(warm)},
+            "new_users": self.problem.cold_choice.document(),
+        }  # fmt: skip
 
     def in_search(self, found: Found) -> dict[str, Any]:
         """The searched function, also where fixed multiply is served."""
@@ -772,39 +549,9 @@ class InteractionStudy(Study):
 
     def page_data(self, results: Results) -> dict[str, Any]:
         """The data, groups, and recommendations beside those of another model."""
-        entries, metric, tested = results.entries, self.problem.metric, self.test_part
-        models, ranks = self._shown_models(results), self.config.objective == "ranking"
-        other = models[-1].name if len(models) > 1 else None
-        users = report_data.chosen_users(
-            entries[SEARCHED], entries.get(other or ""), metric, tested
-        )
-        return {
-            "data": report_data.data_document(self.split, tested),
-            "groups": report_data.group_bars(entries, tested, results.verdict, metric),
-            "items": report_data.item_groups(models, tested) if ranks else None,
-            "recommendations": report_data.recommendations(models, users, tested, ranks),
-            "recommenders": {one.name: one.expression for one in models},
-        }
-
-    def _shown_models(self, results: Results) -> list[report_data.Shown]:
-        """Ours and another one, whose recommendations are shown; none of more than two fields."""
-        if len(self.problem.fields) != 2:
-            return []
-
-        def trained(name: str) -> report_data.Shown:
-            design = results.designs[name]
-            problem: Any = self._tested.of(design)
-            scorer = problem.scorer(results.trained[name].network)
-            return report_data.Shown(name, self.expression(design), scorer)
-
-        ours, against = trained(SEARCHED), results.verdict.against
-        name = report_data.other_baseline(results.entries, against, self.problem.metric)
-        if name is not None:
-            params = results.entries[name].params
-            scorer = self._tested.functions.baseline(name, params)
-            return [ours, report_data.Shown(name, "", scorer)]
-        able = against in results.trained and against not in self.entrants.compared
-        return [ours, trained(against)] if able and against is not None else [ours]
+        metric, skipped = self.problem.metric, self.entrants.compared
+        models = report_data.shown_models(results, self._tested, metric, skipped)
+        return report_data.page_document(results, models, self.split, self.test_part, metric)
 
     # Records in trackers
 

@@ -1,4 +1,4 @@
-"""The last words of a job on interactions: what was found, its worth, and what it recommends.
+"""The words of a job on interactions: what was found, its worth, and what it recommends.
 
 Everything here is plain lines for people; the numbers are those of the table and of metrics.json.
 """
@@ -27,7 +27,7 @@ from sif.spaces.interaction.design import EMBEDDING_BLOCK, ENCODING_BLOCK, OPERA
 from sif.spaces.linear.design import GIVEN, LinearDesign, linear_design
 from sif.spaces.linear.design import NAME as ORDER
 from sif.spaces.linear.sequences import Decay, duration
-from sif.tasks.base import Entry, Results
+from sif.tasks.base import Entry, Found, Results
 from sif.tasks.cf.recovery import Recovery
 
 RIVALS = ("als", "ease", "biased-mf", "bias-only")
@@ -65,6 +65,15 @@ _FAMILIES = {
 }  # fmt: skip
 _SHORT, _MEDIUM = 1.5, 4.0
 """Half-lives in rows up to which a scale is that of the last one or two, or of the last few."""
+
+
+def search_words(stage: str, expression: str, found: Found) -> str:
+    """The function that a search found, and how often it changed its mind, on one line."""
+    counts, summary = found.diagnostics, found.summary
+    return (
+        f"{stage}: {expression} after {summary['epochs']} epochs in {summary['seconds']:.1f} s "
+        f"({counts['flips']:.0f} changes of mind, margin {counts['margin']:.2f})"
+    )
 
 
 def found_words(design: Any, expression: str) -> str:

@@ -79,7 +79,7 @@ def finished(data: Path, tmp_path_factory: pytest.TempPathFactory, run_here: Run
     folder = tmp_path_factory.mktemp("panel") / "two"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sif.bench.executor.run_all", run_here)
-        patch.setattr("sif.tasks.job.save_and_draw", lambda *_: [])
+        patch.setattr("sif.tasks.ending.save_and_draw", lambda *_: [])
         words = command(write_list(data, *ENTRIES), folder, "--seeds", "2", "--quiet")
         assert cli.main(words) == 0
     return folder
@@ -235,7 +235,7 @@ def test_what_is_missing_runs_and_the_rest_does_not(
         ran.append(works[0].trial.name)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sif.tasks.job.save_and_draw", lambda *_: [])
+    monkeypatch.setattr("sif.tasks.ending.save_and_draw", lambda *_: [])
     monkeypatch.setattr("sif.bench.executor.run_all", one_then_interrupted)
     assert cli.main(command(data / "list.yaml", begun)) == 130
     told = capsys.readouterr().err.splitlines()
@@ -277,7 +277,7 @@ def test_a_data_set_that_fails_is_a_line_and_the_others_go_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setattr("sif.bench.executor.run_all", run_here)
-    monkeypatch.setattr("sif.tasks.job.save_and_draw", lambda *_: [])
+    monkeypatch.setattr("sif.tasks.ending.save_and_draw", lambda *_: [])
     listed = write_list(tmp_path, *({**one, "data": str(data / one["data"])} for one in
                                     (BAD, ENTRIES[1])))  # fmt: skip
     folder = tmp_path / "panel"

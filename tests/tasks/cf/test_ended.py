@@ -41,7 +41,7 @@ def document() -> dict[str, Any]:
 def test_what_was_not_begun_is_left_out_and_the_best_so_far_is_served(
     sif: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sif.tasks.cf.study.HOPE", 0.0)  # functions are searched
+    monkeypatch.setattr("sif.tasks.cf.entrants.HOPE", 0.0)  # functions are searched
     interrupted(sif, monkeypatch, "sif.problems.interactions.InteractionProblem.search")
     done = sif(*RESUMED, "--finish")
     assert (done.code, done.err) == (0, [])

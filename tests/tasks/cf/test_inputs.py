@@ -10,8 +10,8 @@ import pytest
 
 from sif import CFConfig
 from sif.errors import ConfigError, DataError
+from sif.tasks.cf.columns import columns
 from sif.tasks.cf.inputs import load_data
-from sif.tasks.cf.study import columns
 
 
 def arrays(**changes: Any) -> dict[str, np.ndarray]:
