@@ -23,7 +23,7 @@ from sif.errors import ConfigError, DataError
 from sif.problems.configuration import load_job_config
 from sif.recommender.model import ServedModel
 from sif.recommender.owned import History
-from sif.utils.argument_types import checks_types, shown
+from sif.utils.argument_types import check_type, checks_types, shown
 from sif.utils.registry import unknown
 
 P = ParamSpec("P")
@@ -75,6 +75,8 @@ OF_JOBS = (
 )
 """Settings that mean nothing without a run folder, or to whoever brings the interactions."""
 
+UNKNOWN = ("error", "popular")
+"""Answers to an unknown user."""
 MOST = 10_000
 """n may exceed a catalogue, but not without end: arrays of answers have as many columns."""
 
@@ -210,6 +212,14 @@ def rows_of(
     kind = model.fields[field]
     place = kind if name in (kind, f"{kind}s") else f"{name}: {kind}"
     return model.vocabularies[field].index(texts, place), texts, one
+
+
+def refuses_unknown(value: object) -> bool:
+    """True if unknown users are refused, and do not get popular items."""
+    check_type("unknown", value, str)
+    if value not in UNKNOWN:
+        raise unknown("unknown", value, UNKNOWN)
+    return value == UNKNOWN[0]
 
 
 def exclusion(exclude_seen: bool | str, model: ServedModel) -> ExcludeSeen:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from inspect import signature
@@ -12,14 +11,13 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
 
 from sif.baselines import named_baselines
 from sif.config import CFConfig
-from sif.config.cf import ExcludeSeen
 from sif.data.interactions import Interactions
-from sif.errors import ConfigError, DataError, NotFittedError
-from sif.recommender.answers import Answer, arrays_of, frame_of
+from sif.errors import NotFittedError
+from sif.recommender import answers
+from sif.recommender.answers import Answer
 from sif.recommender.arguments import (
     KEYS,
     allowed_ids,
@@ -29,7 +27,7 @@ from sif.recommender.arguments import (
     history_of,
     listed,
     public_method,
-    rows_of,
+    refuses_unknown,
     with_refit,
 )
 from sif.recommender.estimator import Estimator
@@ -38,26 +36,10 @@ from sif.recommender.fit import Reporter, learn, started
 from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.inputs import further_interactions
 from sif.recommender.model import ServedModel, packed, unpacked
+from sif.recommender.renamed import FORMER, former
 from sif.recommender.report import Report
-from sif.retrieval.engine import Top
 from sif.spaces.interaction.registry import SPACES
-from sif.spaces.linear.sequences import ranked
 from sif.utils.argument_types import check_type, checks_types
-from sif.utils.registry import unknown
-
-UNKNOWN = ("error", "popular")
-_FORMER = {"valid_": "validation_metrics_", "found_": "searched_function_"}
-
-
-def _former(name: str) -> property:
-    """An attribute by its deprecated name."""
-
-    def read(model: Recommender) -> Any:
-        model.fitted_model()
-        warnings.warn(f"{name} is called {_FORMER[name]} now", DeprecationWarning, stacklevel=2)
-        return getattr(model, _FORMER[name])
-
-    return property(read, doc=f"Deprecated: `{_FORMER[name]}`.")
 
 
 class Recommender(Estimator):
@@ -339,8 +321,10 @@ class Recommender(Estimator):
         allowed = allowed_ids(server.model, 1, exclude_items, items)
         names, one = listed(users, "users")
         how = exclusion(exclude_seen, server.model)
-        best = self._top(server, names, answer_length(n, server.model), how, allowed)
-        return _answer(server.model, best, None if one else names, as_arrays)
+        k = answer_length(n, server.model)
+        refuses = refuses_unknown(self.unknown)
+        best = answers.best_items(server, names, k, how, allowed, refuses)
+        return answers.answer(server.model, best, None if one else names, as_arrays)
 
     @public_method
     def recommend_new(
@@ -380,7 +364,7 @@ class Recommender(Estimator):
         k = answer_length(n, server.model)
         excluded = had.excluded(exclusion(exclude_seen, server.model))
         best = server.top_of(had.pairs, k, excluded, allowed)
-        return _answer(server.model, best, None, as_arrays)
+        return answers.answer(server.model, best, None, as_arrays)
 
     @public_method
     def rank(self, users: Any, items: Iterable[Any], *, as_arrays: bool = False) -> Answer:
@@ -404,16 +388,9 @@ class Recommender(Estimator):
         """
         server = self.server()
         server.refuse_unpersonalized()
-        columns, _, _ = rows_of(server.model, 1, items, "items")
         asked, one = listed(users, "users")
-        columns = columns[np.sort(np.unique(columns, return_index=True)[1])]
-        count, allowed = len(columns), np.isin(np.arange(server.engine.n_items), columns)
-        best = self._top(server, asked, max(count, 1), "none", allowed)
-        if server.cold_start is not None:
-            never = columns[server.cold_start.never_recommended[columns]]
-            best.items[:, count - len(never) : count] = never
-        best = Top(best.items[:, :count], best.scores[:, :count])
-        return _answer(server.model, best, None if one else asked, as_arrays)
+        best = answers.in_order(server, asked, items, refuses_unknown(self.unknown))
+        return answers.answer(server.model, best, None if one else asked, as_arrays)
 
     @public_method
     def predict(self, users: Any, items: Any, *context: Any) -> NDArray[np.float32]:
@@ -440,33 +417,7 @@ class Recommender(Estimator):
             >>> model.predict("c1", ["tea2", "mug2"]).shape
             (2,)
         """
-        model = self.fitted_model()
-        given = (users, items, *context)
-        names = ("users", "items", *model.fields[2:], *("context" for _ in context))
-        columns = [listed(ids, name) for ids, name in zip(given, names, strict=False)]
-        lengths = {len(names) for names, one in columns if not one} or {1}
-        if len(columns) != len(model.fields) or len(lengths) > 1:
-            raise ConfigError(
-                f"predict: expected {len(model.fields)} sequences of one length, or single ids "
-                f"({', '.join(model.fields)}), found lengths {[len(names) for names, _ in columns]}"
-            )
-        (length,) = lengths
-        ids = [
-            np.broadcast_to(vocabulary.index(names, field), length)
-            for field, vocabulary, (names, _) in zip(
-                model.fields, model.vocabularies, columns, strict=True
-            )
-        ]
-        scores = model.scorer.predict(np.stack(ids, axis=1))
-        if model.rule is not None:
-            scores = model.rule.of_pairs(scores, ids[0], ids[1])
-        for lost in np.flatnonzero(np.isnan(scores))[:1]:
-            pairs = zip(model.fields, columns, strict=True)
-            pair = ", ".join(
-                f"{field} {str(names[0 if one else lost])!r}" for field, (names, one) in pairs
-            )
-            raise DataError(f"predict: score of {pair}: expected a number, found NaN")
-        return scores[0] if all(one for _, one in columns) else scores
+        return answers.predicted(self.fitted_model(), users, items, *context)
 
     @public_method
     def similar_items(
@@ -496,7 +447,7 @@ class Recommender(Estimator):
             >>> model.similar_items("mug1", n=3).columns.tolist()
             ['item', 'score', 'rank']
         """
-        return self._similar(1, items, n, exclude_items, as_arrays)
+        return answers.neighbors(self.server(), 1, items, n, exclude_items, as_arrays)
 
     @public_method
     def similar_users(
@@ -521,7 +472,7 @@ class Recommender(Estimator):
             >>> model.similar_users(["c1", "c2"], n=1)["similar_to"].tolist()
             ['c1', 'c2']
         """
-        return self._similar(0, users, n, exclude_users, as_arrays)
+        return answers.neighbors(self.server(), 0, users, n, exclude_users, as_arrays)
 
     @public_method
     def explain(self, user: Any, item: Any, n: int = 10, *, as_arrays: bool = False) -> Answer:
@@ -536,9 +487,9 @@ class Recommender(Estimator):
         Returns:
             See `recommend`, for one user; most first, against it last, none that carries nothing.
             The score of an item is what it carries: the asked item's score less that of the user
-            without it, everything else as it is. Where the
-            model reads order, "age" tells how many items ago each was, 1 for the latest; where it
-            reads time, "seconds" how long each was before the latest.
+            without it, everything else as it is. Where the model reads order, "age" tells how many
+            items ago each was, 1 for the latest; where it reads time, "seconds" how long each was
+            before the latest.
 
         Raises:
             NotFittedError: There is no model yet.
@@ -550,20 +501,7 @@ class Recommender(Estimator):
             >>> bool(reasons["item"].isin(orders.item[orders.user == "c1"]).all())
             True
         """
-        server = self.server()
-        model = server.model
-        pairs = model.seen[rows_of(model, 0, [user], "user")[0]]
-        carried = server.explained(pairs, int(rows_of(model, 1, [item], "item")[0][0]))
-        order = np.argsort(-carried, kind="stable")
-        order = order[carried[order] != 0][: answer_length(n, model)]
-        reasons = Top(pairs.indices[None, order].astype(np.int64), carried[None, order])
-        answer = _answer(model, reasons, None, as_arrays)
-        if model.forgets and not as_arrays:
-            answer["age"] = (pairs.nnz - ranked(pairs).data[order] + 1).astype(np.int64)
-        if model.reads_time and not as_arrays:
-            latest = pairs.data.max(initial=-np.inf)  # times before 1970 are below 0
-            answer["seconds"] = (latest - pairs.data[order]).round()
-        return answer
+        return answers.reasons(self.server(), user, item, n, as_arrays)
 
     # What serves
 
@@ -620,9 +558,7 @@ class Recommender(Estimator):
 
     def _check(self) -> None:
         check_type("verbose", self.verbose, bool)
-        check_type("unknown", self.unknown, str)
-        if self.unknown not in UNKNOWN:
-            raise unknown("unknown", self.unknown, UNKNOWN)
+        refuses_unknown(self.unknown)
 
     def _grow(self, data: Any, change: Callable[[ServedModel, Interactions], ServedModel]) -> Self:
         """Serves what a change makes of the model and of further interactions of any form."""
@@ -644,33 +580,6 @@ class Recommender(Estimator):
         lock: RLock = vars(self).setdefault("_lock", RLock())
         return lock
 
-    def _top(
-        self, server: IndexedRecommender, names: NDArray[np.str_], k: int, how: ExcludeSeen,
-        allowed: NDArray[np.bool_] | None,
-    ) -> Top:  # fmt: skip
-        """Best items of users by their ids; unknown ones are refused, or get the popular."""
-        self._check()
-        model = server.model
-        rows = model.vocabularies[0].lookup(names)
-        if self.unknown == "error":
-            model.vocabularies[0].index(names, "user")
-        known = rows >= 0
-        excluded = model.excluded(np.where(known, rows, 0), how)
-        best = server.top(np.where(known, rows, 0), k, excluded, allowed)
-        if not known.all():
-            nothing = sparse.csr_array((int((~known).sum()), len(model.vocabularies[1])))
-            popular = server.top_of(nothing, k, None, allowed)
-            best.items[~known], best.scores[~known] = popular.items, popular.scores
-        return best
-
-    def _similar(self, field: int, ids: Any, n: int, excluded: Any, as_arrays: bool) -> Answer:
-        server = self.server()
-        model = server.model
-        rows, names, one = rows_of(model, field, ids, f"{model.fields[field]}s")
-        allowed = allowed_ids(model, field, excluded)
-        nearest = server.similar(field, rows, answer_length(n, model), allowed=allowed)
-        return _answer(model, nearest, None if one else names, as_arrays, field, "similar_to")
-
     # Copies, and former names
 
     def __getstate__(self) -> dict[str, Any]:
@@ -686,19 +595,6 @@ class Recommender(Estimator):
         """Raises CheckpointError: The bytes are damaged or foreign."""
         if "model_" in state:
             state = {**state, "model_": unpacked(state["model_"])}
-        vars(self).update({_FORMER.get(name, name): value for name, value in state.items()})
+        vars(self).update({FORMER.get(name, name): value for name, value in state.items()})
 
-    valid_, found_ = _former("valid_"), _former("found_")
-
-
-def _answer(
-    model: ServedModel, best: Top, asked: NDArray[np.str_] | None, as_arrays: bool, field: int = 1,
-    column: str = "user",
-) -> Answer:  # fmt: skip
-    """An answer about the ids that were asked about; None: about a single one."""
-    names = model.vocabularies[field].ids
-    if as_arrays:
-        return arrays_of(best, names, one=asked is None)
-    titles = model.titles if field == 1 else {}
-    columns = {} if asked is None else {column: asked}
-    return frame_of(best, names, ("user", "item")[field], columns, titles)
+    valid_, found_ = former("valid_"), former("found_")
