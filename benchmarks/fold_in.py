@@ -12,7 +12,6 @@ everything.
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from table_files import write_table
 
 from sif.baselines import BASELINES, fit_best
 from sif.config import CFConfig, TrainConfig, load_config
@@ -185,13 +185,7 @@ def main() -> None:
             rows.append({"seed": seed, **row, "share": share, "machine": machine})
             print({k: round(v, 4) if isinstance(v, float) else v for k, v in rows[-1].items()})
     if values.output:
-        values.output.parent.mkdir(parents=True, exist_ok=True)
-        with values.output.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            for row in rows:
-                told = {k: f"{v:.5f}" if isinstance(v, float) else v for k, v in row.items()}
-                writer.writerow(told)
+        write_table(values.output, rows, form=".5f")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ the CPU seconds are what the work costs.
 from __future__ import annotations
 
 import argparse
-import csv
 import itertools
 import json
 import math
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from table_files import write_table
 
 from sif.config import load_config
 from sif.core.genotype import Genotype
@@ -256,14 +256,7 @@ def main() -> None:
             for n in values.sizes]  # fmt: skip
     report(rows)
     if values.output:
-        values.output.parent.mkdir(parents=True, exist_ok=True)
-        with values.output.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            for row in rows:
-                writer.writerow(
-                    {k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items()}
-                )
+        write_table(values.output, rows, COLUMNS, form=".4f")
     if values.figure:
         draw(rows, values.figure)
 

@@ -13,7 +13,6 @@ the same steps in memory as well, in a second process, and tells by how much NDC
 from __future__ import annotations
 
 import argparse
-import csv
 import itertools
 import json
 import statistics
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from table_files import write_table
 
 from sif.config import load_config
 from sif.core.genotype import Genotype
@@ -179,13 +179,7 @@ def main() -> None:
             off = rows[-1]["ndcg@10"] - rows[-2]["ndcg@10"]
             print(f"{told(rows[-1])} in memory, NDCG@10 differs by {off:.1e}", flush=True)
     if values.output:
-        values.output.parent.mkdir(parents=True, exist_ok=True)
-        with values.output.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            for row in rows:
-                short = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
-                writer.writerow(short)
+        write_table(values.output, rows, COLUMNS, form=".6g")
 
 
 if __name__ == "__main__":

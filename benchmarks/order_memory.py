@@ -15,7 +15,6 @@ libraries, then the case.
 from __future__ import annotations
 
 import argparse
-import csv
 import itertools
 import json
 import subprocess
@@ -27,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from table_files import write_table
 
 from sif.baselines.base import fit_best
 from sif.baselines.ordered import DECAYED_RIDGE
@@ -125,10 +125,7 @@ def main() -> None:
                       for k, v in json.loads(done.stdout).items()})  # fmt: skip
         print(*found[-1].values(), sep="  ", flush=True)
     if values.output:
-        with values.output.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(found)
+        write_table(values.output, found, COLUMNS)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ the difference to each rival is bootstrapped over users (95 %). Nothing is train
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from table_files import write_table
 
 from sif.evaluation.evaluate import MAIN_METRIC, Evaluation
 from sif.evaluation.metrics import Interval, paired_bootstrap, paired_ratio_bootstrap
@@ -94,13 +94,7 @@ def main() -> None:
     for folder, document in zip(values.folders, documents, strict=True):
         print(f"{folder.name}: {document['genotype']}, {document['total_seconds']:.0f} s")
     if values.output:
-        values.output.parent.mkdir(parents=True, exist_ok=True)
-        with values.output.open("w", newline="") as file:
-            writer = csv.DictWriter(file, names)
-            writer.writeheader()
-            for row in rows:
-                told = {k: f"{v:.5f}" if isinstance(v, float) else v for k, v in row.items()}
-                writer.writerow(told)
+        write_table(values.output, rows, names, form=".5f")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ Idle cores give the rate; CPU seconds are kept beside, for busy machines.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import resource
 import subprocess
@@ -34,6 +33,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
+from table_files import write_table
 
 READERS = ("pieces", "ray", "spool", "memory", "pandas")
 COLUMNS = (
@@ -147,10 +147,7 @@ def main() -> None:
         lines.append(line)
         print(", ".join(f"{name} {line.get(name, '')}" for name in COLUMNS), flush=True)
     if options.output:
-        with options.output.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(lines)
+        write_table(options.output, lines, COLUMNS)
 
 
 if __name__ == "__main__":

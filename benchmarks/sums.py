@@ -12,7 +12,6 @@ compared with the best model alone by the NDCG@10 of validation users. The test 
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from table_files import write_table
 
 from sif.config import CFConfig
 from sif.core.genotype import Genotype
@@ -179,10 +179,7 @@ def main() -> None:
                 Path(data).stem, *(f"{v:.4f}" if isinstance(v, float) else v for v in row.values())
             )
         rows += [{"data": Path(data).stem, **row} for row in found]
-    with asked.output.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(asked.output, rows)
 
 
 if __name__ == "__main__":

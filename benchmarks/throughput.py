@@ -16,7 +16,6 @@ The kept table is of two runs, since turns of the small size are short and need 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import re
 import statistics
@@ -30,6 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import sparse
+from table_files import write_table
 from threadpoolctl import threadpool_limits
 
 from sif.retrieval.engine import Engine
@@ -214,14 +214,7 @@ def main() -> None:
         return
     rows = [row for size in values.sizes for row in measured(size, values)]
     if values.output:
-        values.output.parent.mkdir(parents=True, exist_ok=True)
-        with values.output.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            for row in rows:
-                writer.writerow(
-                    {k: f"{v:.5g}" if isinstance(v, float) else v for k, v in row.items()}
-                )
+        write_table(values.output, rows, COLUMNS, form=".5g")
 
 
 if __name__ == "__main__":

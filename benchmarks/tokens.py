@@ -12,7 +12,6 @@ recurrence alone (its outputs summed). Seconds of the CPU; on a GPU of the wall.
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from table_files import write_table
 from torch import Tensor, nn
 
 from sif.problems.text import lstm_width
@@ -169,11 +169,7 @@ def main() -> None:
         row |= {"hidden": values.hidden, "machine": machine}
         print("  ".join(f"{value!s:<18}" for value in row.values()))
     if values.output:
-        values.output.parent.mkdir(parents=True, exist_ok=True)
-        with values.output.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        write_table(values.output, rows)
 
 
 if __name__ == "__main__":

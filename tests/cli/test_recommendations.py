@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,27 +12,15 @@ import pytest
 
 from sif.cli import main as cli
 from sif.cli import recommendations as listing
-from sif.data.interactions import Columns, Interactions, Vocabulary
+from sif.data.interactions import Columns
 from sif.errors import DataError
 from sif.recommender.recommender import Recommender
-
-QUICK = {
-    "train.epochs": 30, "train.dimension": 4, "train.l2": [0.003], "search.epochs": 3,
-    "search.dimension": 4, "train.lr": 0.05,
-}  # fmt: skip
+from tests.cli.conftest import QUICK
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    draws = np.random.default_rng(0)
-    pairs = [(u, i) for u in range(30) for i in range(12) if (u + i) % 2 == 0]
-    ids = np.array([p for p in pairs if draws.random() < 0.8], dtype=np.int64)
-    names = (Vocabulary(f"u{u}" for u in range(30)), Vocabulary(f"i{i}" for i in range(12)))
-    titles = {"i0": "Zero, the Film"}
-    data = Interactions(ids, ("user", "item"), names, titles=titles)
-    folder = tmp_path_factory.mktemp("served") / "model"
-    Recommender(threads=1, settings=QUICK).fit(data).save(folder)
-    return folder
+def model(served_half: Callable[..., Path]) -> Path:
+    return served_half("Zero, the Film", epochs=30)
 
 
 def test_users_get_lines_of_tabs(model: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,6 @@ import pytest
 
 from sif.cli import recommendations as listing
 from sif.data.databases.opened import open_database
-from sif.data.interactions import Interactions, Vocabulary
 from sif.errors import DataError
 from sif.recommender.recommender import Recommender
 from sif.utils.addresses import entered
@@ -22,22 +21,11 @@ pytest.importorskip("duckdb", reason="needs duckdb, of the extra sql")
 
 SECRET = "s3cret-Pa55"
 KINDS = ("postgresql", "sqlite", "duckdb")
-QUICK = {
-    "train.epochs": 10, "train.dimension": 4, "train.l2": [0.003], "search.epochs": 3,
-    "search.dimension": 4, "train.lr": 0.05,
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    draws = np.random.default_rng(0)
-    pairs = [(u, i) for u in range(30) for i in range(12) if (u + i) % 2 == 0]
-    ids = np.array([p for p in pairs if draws.random() < 0.8], dtype=np.int64)
-    names = (Vocabulary(f"u{u}" for u in range(30)), Vocabulary(f"i{i}" for i in range(12)))
-    data = Interactions(ids, ("user", "item"), names, titles={"i0": "Zero, the 'Film'"})
-    folder = tmp_path_factory.mktemp("served") / "model"
-    Recommender(threads=1, settings=QUICK).fit(data).save(folder)
-    return folder
+def model(served_half: Callable[..., Path]) -> Path:
+    return served_half("Zero, the 'Film'", epochs=10)
 
 
 @pytest.fixture(params=KINDS)

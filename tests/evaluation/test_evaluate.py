@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 
@@ -20,21 +18,9 @@ from sif.evaluation.evaluate import (
     rank_all_items,
 )
 from sif.evaluation.metrics import ranking_metrics
+from tests.doubles import Table
 
 N_USERS, N_ITEMS = 23, 31
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """Scores and ratings looked up in one table."""
-
-    values: np.ndarray
-
-    def scores(self, users: np.ndarray) -> np.ndarray:
-        return self.values[users]
-
-    def predict(self, ids: np.ndarray) -> np.ndarray:
-        return self.values[ids[:, 0], ids[:, 1]]
 
 
 def make_split(ids: np.ndarray, part: np.ndarray, rating: np.ndarray | None = None) -> Split:

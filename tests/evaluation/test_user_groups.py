@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 
@@ -21,17 +19,7 @@ from sif.evaluation.user_groups import (
     groups_of,
     history_names,
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    values: np.ndarray
-
-    def scores(self, users: np.ndarray) -> np.ndarray:
-        return self.values[users]
-
-    def predict(self, ids: np.ndarray) -> np.ndarray:
-        return self.values[ids[:, 0], ids[:, 1]]
+from tests.doubles import Table
 
 
 def interactions(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from sif.spaces.interaction.registry import LOSSES
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 from sif.utils.device import Runtime
+from tests.doubles import OneState
 
 EXACT = Runtime(torch.device("cpu"), torch.float64, 1, 0)
 ONE_BLOCK, FEW_USERS = 1 << 32, 1 << 14
@@ -144,34 +144,19 @@ def test_a_search_has_the_numbers_of_one_in_memory(objective: str, method: str) 
         assert one["judged"] == pytest.approx(other["judged"], rel=1e-8)
 
 
-class StageStore:
-    """Keeps the state of the given offer; restores a given state."""
-
-    def __init__(self, keep: int, state: dict[str, Any] | None = None) -> None:
-        self.keep, self.given, self.kept, self.offers = keep, state, None, 0
-
-    def restore(self) -> dict[str, Any] | None:
-        return self.given
-
-    def offer(self, state: Callable[[], dict[str, Any]]) -> None:
-        self.offers += 1
-        if self.offers == self.keep:
-            self.kept = copy.deepcopy(state())
-
-
 @pytest.mark.parametrize(("name", "block_pairs"), [("maxima", None), ("history of users", 30)])
 def test_a_resumed_training_in_blocks_is_the_uninterrupted_one(
     name: str, block_pairs: int | None
 ) -> None:
-    def run(keeper: StageStore) -> Any:
+    def run(keeper: OneState) -> Any:
         found = problem(
             "ranking", FEW_USERS, epochs=12, patience=12, block_pairs=block_pairs, batch_size=60
         )
         return found.train(FUNCTIONS[name], NullTracker(), keeper, l2=1.0)
 
-    keeper = StageStore(3)
+    keeper = OneState(3)
     whole = run(keeper)
-    again = run(StageStore(0, keeper.kept))
+    again = run(OneState(0, keeper.kept))
     ours, theirs = whole.network.state_dict(), again.network.state_dict()
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     losses = [entry["loss"] for entry in whole.result.history]

@@ -6,8 +6,9 @@ import functools
 import os
 import secrets
 import shutil
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,17 @@ def variables() -> dict[str, str]:
 def environment() -> dict[str, str]:
     """Variables of a program with a Ray of its own."""
     return variables()
+
+
+@pytest.fixture(scope="module")
+def in_environment() -> Iterator[None]:
+    """This process has these variables, as a program with a Ray of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables().items():
+            # Ray asks whether there is a token when it is imported, and never again.
+            if "ray" not in sys.modules or not name.startswith("RAY_AUTH"):
+                patch.setenv(name, value)
+        yield
 
 
 def is_alive(number: int) -> bool:

@@ -43,24 +43,19 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def nodes(environment: dict[str, str]) -> Iterator[Any]:
+def nodes(in_environment: None) -> Iterator[Any]:
     """A cluster of two nodes of one core each, to which this process is connected."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            # Ray asks whether there is a token when it is imported, and never again.
-            if "ray" not in sys.modules or not name.startswith("RAY_AUTH"):
-                patch.setenv(name, value)
-        import ray
-        from ray.cluster_utils import Cluster
+    import ray
+    from ray.cluster_utils import Cluster
 
-        cluster = Cluster(
-            initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
-        )
-        cluster.add_node(num_cpus=1)
-        ray.init(address=cluster.address, log_to_driver=False, configure_logging=False)
-        yield cluster
-        ray.shutdown()
-        cluster.shutdown()
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+    )
+    cluster.add_node(num_cpus=1)
+    ray.init(address=cluster.address, log_to_driver=False, configure_logging=False)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
 
 
 TRIAL = """

@@ -39,22 +39,17 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def two_cores(environment: dict[str, str]) -> Iterator[None]:
+def two_cores(in_environment: None) -> Iterator[None]:
     """A Ray of two cores, to which this process is connected."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            # Ray asks whether there is a token when it is imported, and never again.
-            if "ray" not in sys.modules or not name.startswith("RAY_AUTH"):
-                patch.setenv(name, value)
-        import ray
+    import ray
 
-        ray.init(
-            address="local", num_cpus=2, include_dashboard=False, log_to_driver=False,
-            configure_logging=False,
-        )  # fmt: skip
-        yield
-        assert ray.is_initialized()  # jobs leave a connection that is not theirs
-        ray.shutdown()
+    ray.init(
+        address="local", num_cpus=2, include_dashboard=False, log_to_driver=False,
+        configure_logging=False,
+    )  # fmt: skip
+    yield
+    assert ray.is_initialized()  # jobs leave a connection that is not theirs
+    ray.shutdown()
 
 
 def numbers(run: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +29,7 @@ from sif.spaces.interaction.user_blocks import (
 )
 from sif.tracking import NullTracker
 from sif.utils.device import Runtime
+from tests.doubles import OneState
 
 ITEMS = 12
 EXACT = Runtime(torch.device("cpu"), torch.float64, 1, 0)
@@ -224,33 +224,18 @@ def test_small_data_comes_whole_and_large_data_in_blocks(monkeypatch: pytest.Mon
     assert len(sampled.next().background) > 0
 
 
-class StageStore:
-    """Keeps the state of the given offer; restores a given state."""
-
-    def __init__(self, keep: int, state: dict[str, Any] | None = None) -> None:
-        self.keep, self.given, self.kept, self.offers = keep, state, None, 0
-
-    def restore(self) -> dict[str, Any] | None:
-        return self.given
-
-    def offer(self, state: Callable[[], dict[str, Any]]) -> None:
-        self.offers += 1
-        if self.offers == self.keep:
-            self.kept = copy.deepcopy(state())
-
-
 @pytest.mark.parametrize("objective", ["ranking", "rating"])
 @pytest.mark.parametrize("name", ["multiply", "max"])
 def test_training_in_blocks_learns_and_resumes_to_the_same_weights(
     objective: str, name: str
 ) -> None:
-    def run(keeper: StageStore) -> Any:
+    def run(keeper: OneState) -> Any:
         found = problem(objective, epochs=14, patience=14, evaluate_every=2)
         return found.train(FUNCTIONS[name], NullTracker(), keeper, l2=1.0)
 
-    keeper = StageStore(3)
+    keeper = OneState(3)
     whole = run(keeper)
-    again = run(StageStore(0, keeper.kept))
+    again = run(OneState(0, keeper.kept))
     ours, theirs = whole.network.state_dict(), again.network.state_dict()
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     losses = [entry["loss"] for entry in whole.result.history]
