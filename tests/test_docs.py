@@ -118,6 +118,8 @@ def test_there_are_commands_to_check() -> None:
     readme = set(commands(README))
     assert len(readme) >= 3
     assert len(COMMANDS) > len(readme) + 20
+    lines = [line for path in DOCUMENTS for line in shell_lines(today(path))]
+    assert sum("python benchmarks/" in line for line in lines) > 20
 
 
 def test_the_second_set_up_command_is_what_ci_runs() -> None:

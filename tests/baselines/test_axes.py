@@ -101,7 +101,7 @@ def test_settings_of_other_parameters_do_not_count() -> None:
     assert beyond == [200, 50]
 
 
-@pytest.mark.parametrize("name", sorted(BASELINES))
+@pytest.mark.parametrize("name", sorted(name for name, one in BASELINES.items() if one.axes))
 def test_axes_are_of_the_grid(name: str) -> None:
     baseline = BASELINES[name]
     for axis in baseline.axes:

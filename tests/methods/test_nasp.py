@@ -16,7 +16,7 @@ from sif.core.method import Plan
 from sif.core.probe import gate_gradient
 from sif.core.proximal import box, complexity_gradient, project
 from sif.data.interactions.planted import planted
-from sif.errors import ConfigError
+from sif.errors import ConfigError, ShapeError
 from sif.methods.nasp import ADAM_BETAS, Nasp, NaspSettings
 from sif.search.loop import SearchSettings, search
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
@@ -260,7 +260,7 @@ def test_late_evidence_outweighs_early_evidence() -> None:
 
 def test_a_score_that_is_no_number_stops_the_search() -> None:
     space = Scripted([[0.0, float("nan"), 0.0]])
-    with pytest.raises(Exception, match="found NaN"):
+    with pytest.raises(ShapeError, match=r"alpha: .*found NaN"):
         make_method(space).arch_step(space, batch(1), batch(2))
 
 

@@ -359,6 +359,7 @@ def test_trajectories_show_alpha_and_score_of_every_operation() -> None:
 
 def test_trajectories_emphasise_the_chosen_operation_only() -> None:
     figure = alpha(OPERATION, 5)
+    assert len(figure.axes) == 2  # alpha and the score
     for axes in figure.axes:
         widths = {n.get_label(): n.get_linewidth() for n in axes.lines}
         others = [widths[name] for name in OPERATION["operation"][:-1]]
@@ -403,7 +404,9 @@ def test_the_remark_of_a_cut_axis_stands_where_nothing_is_drawn(draw: Callable[[
 
 def test_names_stay_beside_their_axes_so_that_those_of_stacked_axes_keep_apart() -> None:
     for blocks in (TRIPLE, MANY):
-        for axes in alpha(blocks, 6).axes:
+        drawn = alpha(blocks, 6).axes
+        assert len(drawn) == 2 * len(blocks)
+        for axes in drawn:
             half = lines.LABEL_STEP / 2 / style.inches(axes)[1]
             at = [t.get_position()[1] for t in axes.texts if t.get_position()[0] > 1]
             assert at and min(at) >= half - 1e-9 and max(at) <= 1 - half + 1e-9

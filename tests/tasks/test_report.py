@@ -89,6 +89,7 @@ def test_lists_leave_out_what_users_have(finished: Path, record: dict[str, Any])
 def test_found_shares_are_those_of_the_test(finished: Path, record: dict[str, Any]) -> None:
     items = record["items"]
     weights = np.array([group["rows"] for group in items["groups"]])
+    assert "searched" in items["recall"]
     for name, shares in items["recall"].items():
         found = evaluations_of(finished)[name]
         hits = (found.per_user["precision@10"] * 10).sum()

@@ -304,6 +304,7 @@ def test_the_chosen_strength_is_the_best_on_validation() -> None:
     for r in table.trainings:
         if plan.chooses(r.dimension, r.seed):
             tried.setdefault((r.objective, r.names), {})[r.l2] = (r.main("valid"), r.chosen)
+    assert {objective for objective, _ in tried} == {"ranking", "rating"}
     for (objective, _), found in tried.items():
         best = (max if objective == "ranking" else min)(value for value, _ in found.values())
         chosen = [value for value, is_chosen in found.values() if is_chosen]

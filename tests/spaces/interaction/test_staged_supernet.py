@@ -454,6 +454,7 @@ def marked(members: WeightPool, point: Combination) -> float:
 def test_all_sets_start_from_the_same_numbers_of_their_own() -> None:
     members = make_members()
     first, *others = members.sets
+    assert others
     for other in others:
         for one, two in zip(first.parameters(), other.parameters(), strict=True):
             assert torch.equal(one, two)
