@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -497,46 +497,45 @@ class CFConfig(CommonConfig):
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> CFConfig:
-        problems = []
-        generated = self.dataset == "planted" and self.data.split_file is None
-        if generated and self.objective == "rating" and self.data.planted.kind != "product":
-            problems.append(
-                f"data.planted.kind {self.data.planted.kind!r} has no ratings, which contradicts "
-                "objective 'rating'"
-            )
-        if self.data.split_file is not None and self.data.protocol not in (None, "file"):
-            problems.append(
-                f"data.protocol {self.data.protocol!r} contradicts data.split_file: "
-                "drop one of them, or give protocol 'file'"
-            )
-        cosine = [
-            name
-            for name, asked in (
-                ("model.similarity cosine", self.model.similarity == "cosine"),
-                ("search.stages similarity", "similarity" in self.search.stages),
-                ("search.stages loss", "loss" in self.search.stages),
-            )
-            if asked
-        ]
-        if cosine and self.objective != "ranking":
-            problems.append(f"{' and '.join(cosine)} contradicts objective 'rating'")
-        if self.model.similarity == "cosine" and self.space != "staged":
-            problems.append("model.similarity cosine needs space 'staged'")
-        if self.data.protocol == "file" and self.data.split_file is None:
-            problems.append("data.protocol 'file' needs data.split_file")
-        if self.data.moment is not None and self.data.protocol != "rolling":
-            problems.append("data.moment needs data.protocol 'rolling'")
-        if self.data.moment is not None and self.data.moment > self.data.moments:
-            problems.append(
-                f"data.moment {self.data.moment} contradicts data.moments {self.data.moments}"
-            )
-        settings = {"context": self.data.context, "time_buckets": self.data.time_buckets}
-        further = [f"data.{key}" for key, value in settings.items() if value]
-        if further and self.objective == "ranking":
-            problems.append(
-                f"{' and '.join(further)} contradicts objective 'ranking', which has no context "
-                "to rank at: set objective=rating"
-            )
+        problems = [*self._data_contradictions(), *self._model_contradictions()]
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _data_contradictions(self) -> Iterator[str]:
+        data, generated = self.data, self.dataset == "planted" and self.data.split_file is None
+        if generated and self.objective == "rating" and data.planted.kind != "product":
+            yield (
+                f"data.planted.kind {data.planted.kind!r} has no ratings, which contradicts "
+                "objective 'rating'"
+            )
+        if data.split_file is not None and data.protocol not in (None, "file"):
+            yield (
+                f"data.protocol {data.protocol!r} contradicts data.split_file: "
+                "drop one of them, or give protocol 'file'"
+            )
+        if data.protocol == "file" and data.split_file is None:
+            yield "data.protocol 'file' needs data.split_file"
+        if data.moment is not None and data.protocol != "rolling":
+            yield "data.moment needs data.protocol 'rolling'"
+        if data.moment is not None and data.moment > data.moments:
+            yield f"data.moment {data.moment} contradicts data.moments {data.moments}"
+        settings = {"context": data.context, "time_buckets": data.time_buckets}
+        further = [f"data.{key}" for key, value in settings.items() if value]
+        if further and self.objective == "ranking":
+            yield (
+                f"{' and '.join(further)} contradicts objective 'ranking', which has no context "
+                "to rank at: set objective=rating"
+            )
+
+    def _model_contradictions(self) -> Iterator[str]:
+        asked = {
+            "model.similarity cosine": self.model.similarity == "cosine",
+            "search.stages similarity": "similarity" in self.search.stages,
+            "search.stages loss": "loss" in self.search.stages,
+        }
+        of_rankings = [name for name, is_asked in asked.items() if is_asked]
+        if of_rankings and self.objective != "ranking":
+            yield f"{' and '.join(of_rankings)} contradicts objective 'rating'"
+        if self.model.similarity == "cosine" and self.space != "staged":
+            yield "model.similarity cosine needs space 'staged'"

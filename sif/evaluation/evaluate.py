@@ -198,16 +198,8 @@ def rank_all_items(
     users, left_out = evaluated_users(truth)
     if not len(users):
         raise DataError("evaluation: expected interactions in the evaluated part, found none")
-    relevant, n_items = pair_matrix(truth, users), truth.sizes[1]
-    masked = sum((pair_matrix(part, users) for part in history), sp.csr_matrix(relevant.shape))
-    hidden = masked + relevant
-    overlap = masked.nnz + relevant.nnz - hidden.nnz
-    del masked
-    if overlap:
-        raise DataError(
-            f"evaluation: expected no pair both in the history and in the evaluated part, "
-            f"found {overlap}"
-        )
+    hidden, relevant = _hidden_and_relevant(history, truth, users)
+    n_items = truth.sizes[1]
     step = chunk or max(1, _CHUNK_ELEMENTS // n_items)
     depth = max(cutoffs)
     hits = np.zeros((len(users), depth), dtype=np.bool_)
@@ -225,14 +217,35 @@ def rank_all_items(
 
     sharing().together(rank_own)
     hits, shown = _of_all(hits), _of_all(shown)
-    per_user: dict[str, NDArray[np.float64]] = {}
-    metrics: dict[str, float] = {}
+    per_user, metrics = dict[str, NDArray[np.float64]](), dict[str, float]()
     for row, k in zip(shown, cutoffs, strict=True):
         at_k = ranking_metrics(hits[:, :k], np.diff(relevant.indptr))
         metrics |= {name: float(values.mean()) for name, values in at_k.items()}
         metrics[f"coverage@{k}"] = float(row.mean())
         per_user |= at_k
     return Evaluation(metrics, users, per_user, left_out)
+
+
+def _hidden_and_relevant(
+    history: tuple[Interactions, ...], truth: Interactions, users: Ids
+) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    """Pairs of some users (b,) in the history or the evaluated part, and those of the part alone.
+
+    Returns:
+        Two CSR matrices (b, n_items).
+
+    Raises:
+        DataError: A pair is in both.
+    """
+    relevant = pair_matrix(truth, users)
+    masked = sum((pair_matrix(part, users) for part in history), sp.csr_matrix(relevant.shape))
+    hidden = masked + relevant
+    if overlap := masked.nnz + relevant.nnz - hidden.nnz:
+        raise DataError(
+            f"evaluation: expected no pair both in the history and in the evaluated part, "
+            f"found {overlap}"
+        )
+    return hidden, relevant
 
 
 def _of_all(mine: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -146,6 +146,12 @@ class _Training:
         over = self.epoch >= self.settings.epochs or self.stale >= self.settings.patience
         return over or self.stopped
 
+    @property
+    def is_due(self) -> bool:
+        """True if validation follows this epoch."""
+        last = self.epoch == self.settings.epochs or self.stopped
+        return last or self.epoch % self.settings.evaluate_every == 0
+
     def state(self) -> dict[str, Any]:
         if self.settings.apart is not None:
             self.settings.apart.gather(self.optimizer)
@@ -211,14 +217,8 @@ def train(
         loss = run.run_epoch(objective, stream.steps_per_pass)
         if not math.isfinite(loss):
             raise _diverged(run, "loss", loss)
-        last = run.epoch == settings.epochs or run.stopped
-        due = last or run.epoch % settings.evaluate_every == 0
-        if due:
-            run.gather()
-        try:
-            metrics = evaluate() if due else {}
-        except NotNumberError:
-            raise _diverged(run, "validation", math.nan) from None
+        due = run.is_due
+        metrics = _validated(run, evaluate) if due else {}
         run.seconds += time.perf_counter() - start
         if due:
             run.judge(metrics)
@@ -237,6 +237,15 @@ def train(
         run.valid, run.best_epoch, run.epoch, run.history, run.seconds,
         run.best_epoch * stream.steps_per_pass,
     )  # fmt: skip
+
+
+def _validated(run: _Training, evaluate: Callable[[], Metrics]) -> Metrics:
+    """Metrics of the network as it stands, on all processes."""
+    run.gather()
+    try:
+        return evaluate()
+    except NotNumberError:
+        raise _diverged(run, "validation", math.nan) from None
 
 
 def train_again(
