@@ -33,6 +33,23 @@ def strengths_of(
     return tuple(l2 * count.clamp(min=1) ** POWER[scaling] / rows for count in counts)
 
 
+def shares_of(strengths: tuple[Tensor, ...], batch: Batch, pairs: int) -> tuple[Tensor, ...]:
+    """The strengths for a batch: those of a block's users once a pass, all others always.
+
+    What a user's row weighs in the whole loss, per pair, is carried by the pairs of its block.
+
+    Args:
+        strengths: Of every row, by field.
+        batch: The batch.
+        pairs: Pairs of the train part.
+    """
+    if batch.rows is None:
+        return strengths
+    first, *others = strengths
+    of_block = max(len(batch.ids), 1) / (batch.share or 1.0)
+    return (first[batch.rows] * (pairs / of_block), *others)
+
+
 @dataclass(frozen=True, eq=False)
 class Objective:
     """Loss and penalty of a batch, as a design weighs its pairs.
@@ -59,20 +76,9 @@ class Objective:
         tables, data = network_loss(self.net, batch, self.loss.kind, settings)
         if self.design.unit:  # there is no length to penalize
             return data
-        shares = self._shares(batch)
+        shares = shares_of(self.strengths, batch, self.pairs)
         norm = tables.squared_norm(shares)
         return data + (norm if batch.share is None else norm + _norm_of_others(tables, shares))
-
-    def _shares(self, batch: Batch) -> tuple[Tensor, ...]:
-        """The strengths for a batch: those of a block's users once a pass, all others always.
-
-        What a user's row weighs in the whole loss, per pair, is carried by the pairs of its block.
-        """
-        if batch.rows is None:
-            return self.strengths
-        first, *others = self.strengths
-        pairs = max(len(batch.ids), 1) / (batch.share or 1.0)
-        return (first[batch.rows] * (self.pairs / pairs), *others)
 
 
 def _norm_of_others(tables: Tables, strengths: tuple[Tensor, ...]) -> Tensor:

@@ -15,6 +15,7 @@ from sif.config import CFConfig
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions, planted
 from sif.problems.interactions import InteractionProblem
+from sif.problems.objective import shares_of
 from sif.spaces.interaction.batches import Drawing, PartTensors
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.losses import Batch
@@ -204,7 +205,8 @@ def test_the_blocks_losses_and_gradients_sum_to_the_whole(objective: str, name: 
         batch = stream.next()
         interaction = net.interaction(batch.rows)
         data = loss(interaction, batch, found.loss_settings)
-        penalty = interaction.tables.squared_norm(found.share(strengths, batch))
+        shares = shares_of(strengths, batch, len(found.train_part))
+        penalty = interaction.tables.squared_norm(shares)
         share = (data + penalty) * (len(batch.ids) / len(found.train_part))
         share.backward()
         total += float(share.detach())
