@@ -48,7 +48,7 @@ def tuning_seconds(
         seed: Of initialization and sampling.
         threads: Of the CPU.
         device: Of fits that a GPU can do.
-        times: That fits of all rows take the seconds of these.
+        times: How many times as long fits of all rows take.
 
     Raises:
         ConfigError, DataError: It cannot be fitted here.

@@ -87,7 +87,7 @@ PLACE_ARGUMENTS: tuple[Argument, ...] = (
     argument("--memory", metavar="SIZE", help="that Ray reserves for each of them: 4GB, 512MiB"),
     argument("--gpus", type=float, metavar="N", help="that Ray reserves for each of them: 1, 0.25"),
 )  # fmt: skip
-"""The place of tasks of Ray."""
+"""Options that say where tasks of Ray run, and what is reserved for each."""
 EXECUTOR_ARGUMENTS: tuple[Argument, ...] = (
     argument("--executor", choices=("local", "ray"),
              help="processes of this machine, or tasks of Ray (default: local)"),

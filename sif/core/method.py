@@ -123,7 +123,7 @@ class AsksAhead(AskTell, Protocol):
         The first is that of `ask` itself; none where it is None.
 
         Args:
-            most: Of them, at least 1.
+            most: Largest number of selections, from 1.
         """
         ...
 

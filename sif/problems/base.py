@@ -138,13 +138,13 @@ AnyProblem = TypeVar("AnyProblem")
 
 @dataclass(frozen=True, eq=False)
 class Sampled(Generic[AnyProblem]):
-    """A problem with few of its rows, whose steps take as long as those of the whole.
+    """A problem with few of its rows, to measure how long the whole one takes.
 
     Attributes:
-        problem: On few rows.
-        training: Times that an epoch of the whole has its steps, or their seconds.
-        validation: Times that a validation of the whole in a training takes its seconds.
-        test: Times that an evaluation of the whole takes the seconds of its validation.
+        problem: On few rows; a step of it takes as long as one of the whole.
+        training: How many times as long an epoch of the whole takes.
+        validation: How many times as long a validation within a training of the whole takes.
+        test: How many times as long as that validation of few rows a test of the whole takes.
     """
 
     problem: AnyProblem

@@ -83,7 +83,7 @@ class BaselineFits:
         Args:
             names: Of the baselines.
             sample: The train rows of some users, or all.
-            times: That fits of all rows take the seconds of those of the sample.
+            times: How many times as long fits of all rows take.
         """
         objective = self.config.objective
         evaluation = evaluation_seconds(self.train_part, self.valid_part, objective)

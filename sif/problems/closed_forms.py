@@ -97,7 +97,7 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
 
     @property
     def patience(self) -> float:
-        """By which bounds of seconds are multiplied."""
+        """The factor by which bounds of seconds are multiplied, see `sif.problems.halving`."""
         return patience(min(len(self.train_part), MOST_PAIRS), self.train_part.sizes[1])
 
     # A search of gates, which there is none of

@@ -49,7 +49,7 @@ def fitted_users(train: Interactions, seed: int, most: int = MOST_PAIRS) -> Ids 
     Args:
         train: All rows.
         seed: Of the draw.
-        most: Rows of them, at most; one user has all of his.
+        most: Largest number of rows; one user is drawn in any case, with all rows.
 
     Returns:
         int64, ascending.

@@ -46,7 +46,7 @@ longer by all users, the last level but one judges them."""
 
 
 def patience(pairs: int, items: int) -> float:
-    """By which the bounds of seconds are multiplied for so many pairs and items: from 1."""
+    """The factor, from 1, by which bounds of seconds grow with the numbers of pairs and items."""
     return max(1.0, pairs * items / WORK)
 
 
@@ -59,7 +59,7 @@ class Judge:
         merit: Design and level to a number, the higher the better; may raise DivergedError.
         seconds: Estimated seconds of that.
         grids: Family to the grids that make a difference.
-        patience: By which all bounds of seconds are multiplied.
+        patience: Factor by which all bounds of seconds are multiplied.
     """
 
     levels: int

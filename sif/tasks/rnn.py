@@ -90,7 +90,7 @@ class TextStudy(Study):
 
     @property
     def space(self) -> str:
-        """There is one."""
+        """The name of the only space."""
         return "recurrent cells"
 
     @property
