@@ -38,6 +38,7 @@ class NarrowedSpace(nn.Module):
         super().__init__()
         _check(space.blocks, choices)
         self.space, self.name = space, space.name
+        self._columns = {block.name: block.shape[1] for block in space.blocks}
         self._kept = {
             block.name: torch.tensor([
                 k for k, operation in enumerate(block.operations)
@@ -70,9 +71,8 @@ class NarrowedSpace(nn.Module):
 
     def _spread(self, name: str, table: Tensor) -> Tensor:
         """A table (n_edges, n_kept) as one of all operations, with the gradient of those kept."""
-        columns = next(b.shape[1] for b in self.space.blocks if b.name == name)
         kept = self._kept[name].to(table.device)
-        return table.new_zeros(len(table), columns).index_copy(1, kept, table)
+        return table.new_zeros(len(table), self._columns[name]).index_copy(1, kept, table)
 
     def weight_parameters(self) -> Sequence[nn.Parameter]:
         """Those of the space."""

@@ -461,11 +461,12 @@ class InteractionStudy(Study):
     def _recovery(self, results: Results) -> Recovery | None:
         """Our model beside the truth of generated data; None of other data, or without rankings."""
         truth = self._truth
-        if truth is None or self.config.objective != "ranking":
-            return None
+        if self._recovered is not None or truth is None or self.config.objective != "ranking":
+            return self._recovered
         design = results.designs[SEARCHED]
         scorer = self._tested.scorer(design, results.trained[SEARCHED].network)
-        return recovery(truth, design, scorer, self.test_part)
+        self._recovered = recovery(truth, design, scorer, self.test_part)
+        return self._recovered
 
     def closing(self, results: Results, folder: Path) -> list[str]:
         """The last words: the function, its worth, and some recommendations."""
@@ -476,7 +477,7 @@ class InteractionStudy(Study):
             words.block("Found:", [words.found_words(design, self.expression(design))]),
             words.block("Worth:", words.worth_words(results.entries, against, metric, seed)),
         ]
-        lines += [*words.recovery_words(self._recovered), *words.served_words(results)]
+        lines += [*words.recovery_words(self._recovery(results)), *words.served_words(results)]
         if self._saved is not None and len(self.problem.fields) == 2:
             lines += words.recommendation_words(self._saved, self.test_part)
         return [*lines, *words.place_words(folder)]
@@ -490,7 +491,7 @@ class InteractionStudy(Study):
         """Users, how cold the test part is, and which rows the tested models were fitted on."""
         ours = results.entries[SEARCHED]
         served = self._served_rows(results)
-        self._recovered = self._recovery(results)
+        recovered = self._recovery(results)
         return {
             "users_left_out": ours.test.left_out,
             "cold": cold_shares(self.test_part.train, self.test_part.test),
@@ -498,7 +499,7 @@ class InteractionStudy(Study):
             "served": self._served_document(results),
             **({"retrieval": self._retrieval} if self._retrieval else {}),
             **self._on_populations(results),
-            **({} if self._recovered is None else {"recovery": self._recovered.document()}),
+            **({} if recovered is None else {"recovery": recovered.document()}),
             "refit": {
                 "setting": self._asked,
                 "tested": "train" if self._second is None else "train+valid",
