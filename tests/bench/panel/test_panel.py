@@ -318,7 +318,7 @@ def test_jobs_side_by_side_share_the_cores(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("sif.bench.executor.run_all", run)
-    monkeypatch.setattr("sif.bench.executor.cores", lambda: 6)
+    monkeypatch.setattr("sif.bench.executor.usable_cores", lambda: 6)
     for count, threads in ((1, None), (3, 2), (9, 1)):
         panel = Panel.of(
             [data / "rows.csv"], tmp_path / str(count), sets=["tracking.enabled=false"]

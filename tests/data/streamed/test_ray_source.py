@@ -309,7 +309,7 @@ def test_other_sources_are_refused(
 def test_a_trial_on_a_cluster_reads_by_itself(
     folder: Path, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(load_module.HERE, "local")
+    monkeypatch.setenv(load_module.READER_VARIABLE, "local")
     monkeypatch.setattr(RaySource, "_rows", None)
     assert len(load_dataset(folder, reader="ray", place=place).interactions)
 
