@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import re
 import string
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sif.cli.commands import Verb
-from sif.config import TASKS, config_model
+from sif.config import TASKS, config_model, task_names
 from sif.config.files import presets
 from sif.config.sections import fields_of
 from sif.data.recipe import list_datasets
@@ -20,17 +21,50 @@ _PREAMBLE = {
 _sif_words() { compgen -W "$$1" -- "$$2"; }
 _sif_dataset() { _sif_words "$datasets" "$$1"; compgen -f -- "$$1"; }
 _sif_config() { _sif_words "$presets" "$$1"; compgen -f -- "$$1"; }
-_sif_set() { compopt -o nospace 2>/dev/null; _sif_words "$settings" "$$1"; }
+_sif_set() { _sif_words "$settings" "$$1"; }
 """),
     "zsh": string.Template("""
 _sif_dataset() { compadd -- $datasets; _files; }
 _sif_config() { compadd -- $presets; _files; }
 _sif_set() { compadd -S '' -- $settings; }
 """),
+    "fish": string.Template("""
+function _sif_files; __fish_complete_path (commandline -ct); end
+function _sif_dataset; string split " " "$datasets"; _sif_files; end
+function _sif_config; string split " " "$presets"; _sif_files; end
+function _sif_set; string split " " "$settings"; end
+"""),
+}
+_ENDS = {
+    # A value follows a setting at once. shtab runs what completes an argument in a subshell, from
+    # where bash takes no options.
+    "bash": """
+_sif() {
+  _shtab_sif "$@"
+  [[ ${#COMPREPLY[@]} -ne 1 || "${COMPREPLY[0]}" != *= ]] || compopt -o nospace 2>/dev/null
+}
+complete -o bashdefault -o default -F _sif sif
+""",
 }
 _COMPLETED = {"dataset": "_sif_dataset", "data": "_sif_dataset", "config": "_sif_config",
               "set": "_sif_set"}  # fmt: skip
 """Names of arguments, and the functions of the scripts that complete them."""
+
+
+def _export_formats() -> Sequence[str]:
+    from sif.adapters.export import FORMATS  # imports torch
+
+    return tuple(FORMATS)
+
+
+_CHOICES: Mapping[str, Callable[[], Sequence[str]]] = {
+    "task": task_names,
+    "method": METHODS.names,
+    "methods": METHODS.names,
+    "device": lambda: ("auto", "cpu", "cuda"),
+    "to": _export_formats,
+}
+"""Names of arguments, and their words."""
 
 
 def script(shell: str, parser: argparse.ArgumentParser) -> str:
@@ -50,29 +84,23 @@ def script(shell: str, parser: argparse.ArgumentParser) -> str:
         "settings": [f"{name}=" for name in settings()],
     }
     for action in _actions(parser):
-        _complete(action, shell, shtab, words)
-    template = _PREAMBLE.get(shell, string.Template(""))
-    preamble = {shell: template.substitute({k: " ".join(v) for k, v in words.items()})}
-    made: str = shtab.complete(parser, shell=shell, preamble=preamble)
-    return made
+        _complete(action, shell, shtab)
+    preamble = _PREAMBLE[shell].substitute({k: " ".join(v) for k, v in words.items()})
+    made: str = shtab.complete(parser, shell=shell, preamble={shell: preamble})
+    return made + _ENDS.get(shell, "")
 
 
-def _complete(
-    action: Any, shell: str, shtab: Any, words: Mapping[str, Iterable[str]]
-) -> None:  # fmt: skip
+def _complete(action: Any, shell: str, shtab: Any) -> None:
     """Says how an argument is completed."""
-    if action.dest in _COMPLETED and shell in _PREAMBLE:
-        action.complete = {shell: _COMPLETED[action.dest]}
-    elif action.dest in _COMPLETED:
-        named = {"set": "settings", "config": "presets"}.get(action.dest, "datasets")
-        action.choices = list(words[named])
-    elif action.dest == "task":
-        action.choices = list(TASKS)
-    elif action.dest in ("method", "methods"):
-        action.choices = list(METHODS.names())
-    elif action.metavar is not None and "DIR" in action.metavar.split("|"):
+    kinds = set(re.findall(r"\w+", action.metavar or ""))
+    if action.dest in _COMPLETED:
+        function = _COMPLETED[action.dest]
+        action.complete = {shell: f"({function})" if shell == "fish" else function}
+    elif action.dest in _CHOICES:
+        action.choices = _CHOICES[action.dest]()
+    elif {"DIR", "RUN", "MODEL"} & kinds:
         action.complete = shtab.DIRECTORY
-    elif action.metavar is not None and {"FILE", "RUN", "MODEL"} & set(action.metavar.split("|")):
+    elif "FILE" in kinds:
         action.complete = shtab.FILE
 
 
