@@ -15,8 +15,6 @@ from sif.utils.cores import usable_cores
 from sif.utils.device import free_memory, make_runtime
 from sif.utils.environment import environment, installed
 
-BROUGHT = "pip install -r requirements.txt"
-"""Installs the libraries that come along with sif."""
 OPTIONAL: Mapping[str, tuple[str | None, str]] = {
     "implicit": (None, "the baselines als and bpr"),
     "matplotlib": (None, "figures"),
@@ -126,7 +124,7 @@ def _physical_memory() -> int | None:
 def _library(name: str) -> dict[str, str | None]:
     extra, use = OPTIONAL[name]
     version = installed(name)
-    remedy = BROUGHT if extra is None else f"pip install -e '.[{extra}]'"
+    remedy = f"pip install {name}" if extra is None else f"pip install 'sif[{extra}]'"
     return {"version": version, "for": use, "install": None if version else remedy}
 
 

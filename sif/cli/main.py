@@ -55,9 +55,9 @@ other commands (sif COMMAND --help; sif --version):
 """
 _EXAMPLES = """\
 examples:
-  python run.py --task cf                       generated data, no download
-  python run.py --task cf --dataset my.csv --seed 1 --set data.user=customer
-  python run.py --resume runs/cf-ml-100k-...    go on after an interruption
+  {run} --task cf                       generated data, no download
+  {run} --task cf --dataset my.csv --seed 1 --set data.user=customer
+  {run} --resume runs/cf-ml-100k-...    go on after an interruption
 """
 _NOTES = (RenamedSetting, NameTaken)
 """Warnings that are for whoever typed the command."""
@@ -190,7 +190,7 @@ def _parser(name: str) -> _Parser:
     verb = VERBS[name]
     if name == "run":
         others = [_summary(other, VERBS[other]) for other in VERBS if other not in _UNLISTED]
-        description, epilog = _DESCRIPTION + "\n".join(others), _EXAMPLES
+        description, epilog = _DESCRIPTION + "\n".join(others), _EXAMPLES.format(run=program("run"))
         parser = _Parser(prog=program("run"), description=description, epilog=epilog, usage=_USAGE)
     else:
         parser = _Parser(prog=f"sif {name}", description=verb.help)
