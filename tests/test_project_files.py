@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,10 @@ def test_continuous_integration_runs_every_supported_python() -> None:
     jobs = read(".github/workflows/ci.yml")["jobs"]
     prefix = "Programming Language :: Python :: "
     supported = [c.removeprefix(prefix) for c in PROJECT["classifiers"] if c.startswith(prefix)]
-    assert jobs["tests"]["strategy"]["matrix"]["python-version"] == supported
-    assert {"run": ".ci/run"} in jobs["tests"]["steps"]
+    for name, script in (("tests", ".ci/run"), ("wheel", ".ci/wheel")):
+        assert jobs[name]["strategy"]["matrix"]["python-version"] == supported
+        assert {"run": script} in jobs[name]["steps"]
+        assert os.access(ROOT / script, os.X_OK)
 
 
 def test_forms_of_issues_ask_for_what_is_needed() -> None:

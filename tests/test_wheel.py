@@ -55,7 +55,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if not path.name.startswith(".") and path.name not in ("build", "dist", "sif.egg-info"):
             (source / path.name).symlink_to(path)
     subprocess.run(
-        [sys.executable, "-c", BUILD, folder], cwd=source, check=True, capture_output=True, text=True
+        [sys.executable, "-c", BUILD, folder],
+        cwd=source,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     return folder
 

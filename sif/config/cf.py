@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import date
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -431,6 +431,11 @@ class CFConfig(CommonConfig):
         **{name: {"arch_lr": 0.03} for name in RELAXATIONS},
         "random-ws": {"candidates": 100},
     }  # fmt: skip
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Any) -> None:
+            """Sections may be dictionaries, and names former ones, which the fields do not say."""
 
     task: Literal["cf"] = Field("cf", description="name of the task")
     dataset: NameOrPath = Field(

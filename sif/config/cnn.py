@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -154,6 +154,11 @@ class CNNConfig(CellsConfig):
         >>> sif.CNNConfig(dataset="digits", search={"epochs": 5}).search.epochs
         5
     """
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Any) -> None:
+            """Sections may be dictionaries, and names former ones, which the fields do not say."""
 
     task: Literal["cnn"] = Field("cnn", description="name of the task")
     dataset: NameOrPath = Field(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -136,6 +136,11 @@ class RNNConfig(CellsConfig):
     method_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         name: {"arch_lr": 3e-3} for name in ("nasp", *RELAXATIONS)
     }  # as published for DARTS on Penn Treebank
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Any) -> None:
+            """Sections may be dictionaries, and names former ones, which the fields do not say."""
 
     task: Literal["rnn"] = Field("rnn", description="name of the task")
     dataset: NameOrPath = Field(
