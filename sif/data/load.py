@@ -19,6 +19,7 @@ from sif.data.streamed.open import is_streamed, open_source
 from sif.data.streamed.ray_source import check, on_ray
 from sif.errors import DataError
 from sif.utils.addresses import label_of
+from sif.utils.paths import check_name
 
 Stream = bool | Literal["auto"]
 Reader = Literal["local", "ray"]
@@ -61,6 +62,7 @@ def load_dataset(
         ConfigError: Ray is missing, or does not answer at RAY_ADDRESS.
     """
     name = str(name_or_path)
+    check_name(name)
     known = name in list_datasets()
     answer = query_source(name, query, table, known)
     if known and stream is True:

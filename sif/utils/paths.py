@@ -7,6 +7,7 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
+from sif.errors import DataError
 from sif.utils.registry import nearest_name
 
 
@@ -25,6 +26,18 @@ def exists(path: str | Path) -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+def check_name(path: str | Path) -> None:
+    """Refuses a path whose bytes are no UTF-8: no file of a job and no library could name it.
+
+    Raises:
+        DataError: It has such bytes.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{path}: expected a name in UTF-8, found other bytes") from None
 
 
 _LOOKED_AT = 10_000

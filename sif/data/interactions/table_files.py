@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import re
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -183,7 +184,9 @@ class TextTable(Table):
             self._check_surplus(frame[len(self.columns)])
             for column, kind in types.items():
                 cells = frame[column]
-                if kind == "str" and decimal == ",":
+                # Beside points, commas may separate thousands.
+                has_points = kind == "str" and cells.str.contains(".", regex=False, na=False).any()
+                if kind == "str" and decimal == "," and not has_points:
                     cells = cells.replace(",", ".", regex=True)
                 chunks[column].append(_counted(cells) if kind == "id" else cells)
         return {column: _stack(chunks.pop(column)) for column in types}
@@ -269,6 +272,16 @@ def parquet_library(path: Path) -> tuple[Any, Any]:
     return arrow, library("pyarrow.parquet", str(path), error=DataError)
 
 
+def with_uuid_texts(values: Any) -> Any:
+    """An Arrow array; one of UUIDs as a dictionary of their usual texts, as databases tell them."""
+    if str(values.type) != "extension<arrow.uuid>":
+        return values
+    arrow = library("pyarrow", "reading", error=DataError)
+    coded = values.storage.dictionary_encode()
+    texts = [str(uuid.UUID(bytes=cell)) for cell in coded.dictionary.to_pylist()]
+    return arrow.DictionaryArray.from_arrays(coded.indices, arrow.array(texts, arrow.string()))
+
+
 @dataclass(frozen=True)
 class ArrowTable(Table, ABC):
     """A file of typed columns.
@@ -324,7 +337,7 @@ class ArrowTable(Table, ABC):
         arrow, _ = parquet_library(self.path)
         name, kind = self.columns[column], self.types[column]
         with reading(f"{self.path}: column {name!r}", f"values of type {kind}"):
-            values = batch.column(name)
+            values = with_uuid_texts(batch.column(name))
             if "binary" in str(kind):  # also of a dictionary
                 if arrow.types.is_dictionary(kind):
                     values = values.dictionary_decode()

@@ -19,6 +19,7 @@ from sif.data.interactions.columns import rows_of, written
 from sif.data.interactions.ids import EXPECTED as AN_ID
 from sif.data.interactions.ratings import EXPECTED as A_NUMBER
 from sif.data.interactions.ratings import ratings_of
+from sif.data.interactions.table_files import with_uuid_texts
 from sif.data.interactions.times import EXPECTED as A_TIME
 from sif.data.interactions.times import NumberSurvey, is_number, seconds_of
 from sif.data.interactions.vocabulary import Vocabulary
@@ -277,6 +278,7 @@ def _arrow() -> Any:
 
 def encoded(values: Any) -> Any:
     """The cells of a batch as a `pyarrow.DictionaryArray`."""
+    values = with_uuid_texts(values)
     if _arrow().types.is_dictionary(values.type):
         return values
     return _arrow().compute.dictionary_encode(values, null_encoding="mask")

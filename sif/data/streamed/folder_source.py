@@ -13,6 +13,7 @@ from sif.data.interactions.file_kinds import PARQUET, first_bytes
 from sif.data.streamed.source import Mark, Piece, RecordSource
 from sif.errors import DataError
 from sif.utils.digest import digest
+from sif.utils.paths import check_name
 
 Constants = tuple[tuple[str, str], ...]
 Open = Callable[[Path, Constants], RecordSource]
@@ -127,10 +128,17 @@ def _data_files(path: Path) -> list[Path]:
         raise DataError(f"{error.filename}: cannot be read: {error.strerror}")
 
     found: list[Path] = []
-    for folder, below, names in os.walk(path, onerror=refuse):
+    seen: set[str] = set()
+    for folder, below, names in os.walk(path, onerror=refuse, followlinks=True):
+        target = os.path.realpath(folder)
+        if target in seen:
+            raise DataError(f"{folder}: expected each folder once, found a link to one of them")
+        seen.add(target)
         below[:] = sorted(name for name in below if not name.startswith((".", "_")))
         found += [Path(folder, name) for name in names if not name.startswith((".", "_"))]
     found.sort()
+    for file in found:
+        check_name(file)
     for endings in (_PARQUET, _TEXT):
         some = [file for file in found if _ending(file) in endings]
         if some:

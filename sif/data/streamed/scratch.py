@@ -39,6 +39,7 @@ class Scratch:
 
     Attributes:
         folder: Where the files lie.
+        finished: True if `finish` was called, by whatever process, and all that it kept is there.
         state: What the last `commit` told; empty at the beginning.
 
     Raises:
@@ -52,6 +53,7 @@ class Scratch:
         self._sizes: dict[str, int] = {}
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
+            self.finished = self._is_finished()
             self.state = {} if self.finished else self._resumed()
 
     def _resumed(self) -> dict[str, Any]:
@@ -70,10 +72,12 @@ class Scratch:
         self.clear()
         return {}
 
-    @property
-    def finished(self) -> bool:
-        """True if `finish` was called, by whatever process."""
-        return self.path(FINISHED).is_file()
+    def _is_finished(self) -> bool:
+        """False as well where files were removed or cut since, as cleaners of old files do."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            sizes = json.loads(self.path(FINISHED).read_text(encoding="utf-8"))["sizes"]
+            return all(self.path(name).stat().st_size == n for name, n in sizes.items())
+        return False
 
     def path(self, name: str) -> Path:
         """The place of a file."""
@@ -110,9 +114,18 @@ class Scratch:
         """A file as an array that the system reads where it is looked at; one value after another.
 
         The array may be written: that changes it alone, not the file.
+
+        Raises:
+            ScratchError: The file is not as long as what was written.
         """
         path, kind = self.path(name), np.dtype(kind)
-        count = path.stat().st_size // kind.itemsize if path.exists() else 0
+        found = path.stat().st_size if path.exists() else 0
+        if found < self.size(name):
+            raise ScratchError(
+                f"{path}: expected {self.size(name):,} bytes, found {found:,}: removed or cut "
+                "meanwhile; the same command reads again"
+            )
+        count = found // kind.itemsize
         if not count:
             return np.zeros(shape or (0,), dtype=kind)
         return np.asarray(np.memmap(path, dtype=kind, mode="c", shape=shape or (count,)))
@@ -125,12 +138,14 @@ class Scratch:
 
     def finish(self, document: dict[str, Any], kept: Collection[str]) -> None:
         """Writes a last document once the kept files are on disk, and removes all others."""
+        sizes = {}
         with writing(self.folder):
             for file in kept:
                 with self.path(file).open("rb+") as stream:
                     os.fsync(stream.fileno())
+                    sizes[file] = os.fstat(stream.fileno()).st_size
         self.close()
-        write_json_atomic(self.path(FINISHED), document)
+        write_json_atomic(self.path(FINISHED), {**document, "sizes": sizes})
         self._keep({*kept, FINISHED})
 
     def _keep(self, names: set[str]) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from sif.data.interactions.file_kinds import is_packed
 from sif.data.interactions.table_files import TextTable, ragged
@@ -111,7 +112,7 @@ class TextSource:
     def _skip(self, stream: BinaryIO, mark: Mark) -> int:
         """Reads to a mark, or behind the header; returns the bytes that were passed."""
         if mark is None:
-            return sum(len(stream.readline()) for _ in range(self.table.first_line - 1))
+            return sum(_pass_line(stream) for _ in range(self.table.first_line - 1))
         left = int(mark)
         while left:
             passed = len(stream.read(min(left, BLOCK)))
@@ -174,8 +175,18 @@ class TextSource:
                 ),
             )  # fmt: skip
         except Exception as error:
+            rest = self._without_blanks(block)
+            if len(rest) < len(block):
+                return self._parsed(rest, columns)
             raise self._told(str(error)) from None
         return table.combine_chunks().to_batches()[0]
+
+    def _without_blanks(self, block: bytes) -> bytes:
+        """A block without lines of spaces, which readers in memory pass over."""
+        if b'"' in block:  # such a line may be a part of a cell
+            return block
+        spaces = b" " if self._delimiter == "\t" else rb"[ \t]"
+        return re.sub(rb"(?m)^" + spaces + rb"+\r?(?:\n|\Z)", b"", block)
 
     @property
     def _delimiter(self) -> str:
@@ -195,3 +206,15 @@ class TextSource:
             if line >= table.first_line and len(cells) != expected:
                 return ragged(path, line, expected, len(cells))
         return DataError(f"{path}: expected {TEXT}, found: {message.strip().splitlines()[0]}")
+
+
+def _pass_line(stream: BinaryIO) -> int:
+    """Reads a line, which ends as Python's lines do, a carriage return alone included."""
+    passed = 0
+    while byte := stream.read(1):
+        passed += 1
+        if byte == b"\r" and cast(io.BufferedReader, stream).peek(1)[:1] != b"\n":
+            break
+        if byte == b"\n":
+            break
+    return passed

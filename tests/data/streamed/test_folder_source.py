@@ -131,3 +131,33 @@ def test_what_is_read_by_pieces(
         DataError, match=r"data.stream: expected a file or a folder, found the data"
     ):
         load_dataset("ml-100k", stream=True, place=place)
+
+
+def test_linked_folders_are_read_and_none_twice(
+    frame: pd.DataFrame, tmp_path: Path, place: Place
+) -> None:
+    folder, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    folder.mkdir(), elsewhere.mkdir()
+    frame[:50].to_parquet(folder / "a.parquet")
+    frame[50:].to_parquet(elsewhere / "b.parquet")
+    (folder / "more").symlink_to(elsewhere)
+    assert len(load_dataset(folder, place=place).interactions) == len(frame)
+    (elsewhere / "up").symlink_to(folder)
+    with pytest.raises(DataError, match="more/up: expected each folder once, found a link"):
+        load_dataset(folder, place=place)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_name_that_is_no_text_is_refused(
+    frame: pd.DataFrame, tmp_path: Path, place: Place, ending: str
+) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/data/\xff." + ending.encode()))
+    odd.parent.mkdir()
+    if ending == "csv":
+        frame.to_csv(odd, index=False)
+    else:
+        frame.to_parquet(tmp_path / "a.parquet")
+        (tmp_path / "a.parquet").rename(odd)
+    for path in (odd.parent, odd):
+        with pytest.raises(DataError, match=r"\\udcff.*: expected a name in UTF-8"):
+            load_dataset(path, place=place)

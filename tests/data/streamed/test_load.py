@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -144,6 +145,15 @@ def test_ids_of_any_type(tmp_path: Path, place: Place, kind: str) -> None:
     path = tmp_path / "ids.parquet"
     pq.write_table(table, path, row_group_size=7)
     check_same(path, place)
+
+
+def test_uuids_are_read_as_their_texts(tmp_path: Path, place: Place) -> None:
+    many = [uuid.UUID(int=3**70 * (k % 7) + 0x41) for k in range(60)]
+    ids = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([u.bytes for u in many], pa.binary(16)))
+    path = tmp_path / "ids.parquet"
+    pq.write_table(pa.table({"user": ids, "item": np.arange(60) % 9}), path, row_group_size=7)
+    found = check_same(path, place).interactions
+    assert set(found.vocabularies[0].ids) == set(map(str, many))
 
 
 STAMPS = [1_500_000_000 + 1000 * k for k in range(30)]
@@ -351,6 +361,27 @@ def test_splits_are_those_of_rows_in_memory(
     assert found.hash == known.hash and found.notes == known.notes
     assert found.part.tolist() == known.part.tolist()
     assert found.train.ids.dtype == np.int32
+
+
+LINES = {
+    "a header that ends with a carriage return": "user,item\r1,2\n2,3\n3,2\n",
+    "carriage returns alone": "user,item\r1,2\r2,3\r3,2\r",
+    "lines of spaces": "user,item\n1,2\n   \n2,3\n3,2\n  \t \n ",
+    "lines of spaces between tabs": "user\titem\n1\t2\n   \r\n2\t3\n3\t2\n",
+}
+
+
+@pytest.mark.parametrize("kind", LINES)
+def test_no_line_is_lost(tmp_path: Path, place: Place, kind: str) -> None:
+    path = tmp_path / "some.csv"
+    path.write_bytes(LINES[kind].encode())
+    assert len(check_same(path, place).interactions) == 3
+
+
+def test_commas_beside_points_are_refused_alike(tmp_path: Path, place: Place) -> None:
+    path = tmp_path / "some.csv"
+    path.write_text("user;item;rating\n1;2;3,5\n2;3;1.234\n3;2;4,5\n")
+    assert "line 2: rating: expected a number, found '3,5'" in check_refused(path, place)
 
 
 def test_kept_files_serve_later_readings(frame: pd.DataFrame, tmp_path: Path) -> None:
