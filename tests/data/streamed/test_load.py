@@ -149,7 +149,9 @@ def test_ids_of_any_type(tmp_path: Path, place: Place, kind: str) -> None:
 
 def test_uuids_are_read_as_their_texts(tmp_path: Path, place: Place) -> None:
     many = [uuid.UUID(int=3**70 * (k % 7) + 0x41) for k in range(60)]
-    ids = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([u.bytes for u in many], pa.binary(16)))
+    ids = pa.ExtensionArray.from_storage(
+        pa.uuid(), pa.array([u.bytes for u in many], pa.binary(16))
+    )
     path = tmp_path / "ids.parquet"
     pq.write_table(pa.table({"user": ids, "item": np.arange(60) % 9}), path, row_group_size=7)
     found = check_same(path, place).interactions

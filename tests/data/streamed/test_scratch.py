@@ -91,5 +91,5 @@ def test_a_folder_that_goes_while_it_is_read_is_told(
         return numbered(spooled, scratch)
 
     monkeypatch.setattr(load, "numbered", without)
-    with pytest.raises(ScratchError, match="expected .* bytes, found 0"):
+    with pytest.raises(ScratchError, match=r"expected .* bytes, found 0"):
         load_dataset(path, stream=True, place=Place(tmp_path / "kept", False))
