@@ -96,15 +96,21 @@ def load_streamed(
             # Other data, or other rules, are other files.
             is_over = isinstance(error, DataError) and not isinstance(error, _LASTING)
             if is_over or not scratch.state:
-                scratch.remove()
+                _remove(scratch, is_kept)
             raise
         finally:
             scratch.close()
         if not is_kept:
-            scratch.remove()
-            with contextlib.suppress(OSError):
-                folder.parent.rmdir()
+            _remove(scratch, is_kept)
         return dataset
+
+
+def _remove(scratch: Scratch, is_kept: bool) -> None:
+    """Removes a reading, and the folder of readings if that was made for it and has no other."""
+    scratch.remove()
+    if not is_kept:
+        with contextlib.suppress(OSError):
+            scratch.folder.parent.rmdir()
 
 
 def _loaded(

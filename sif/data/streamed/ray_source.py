@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 import sys
 import threading
 from collections.abc import Collection, Iterator, Sequence
@@ -311,10 +313,40 @@ def on_ray(source: RecordSource) -> Iterator[RecordSource]:
     """
     known = sys.modules.get("ray")
     lent = known is not None and known.is_initialized()  # then its actors are not ours to end
-    with connected(None, (), lambda line: None, _READER) as ray:
+    with _ending_in_order(), connected(None, (), lambda line: None, _READER) as ray:
         running = named_address(None) is not None and not lent
         with _without_actors(ray) if running else nullcontext(), _without_threads():
             yield RaySource(source)
+
+
+class _Terminated(BaseException):
+    """SIGTERM came."""
+
+
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """SIGTERM leaves the block as Ctrl-C does, and then ends the process as it would have at once.
+
+    A second one ends it at once.
+    """
+    number = signal.SIGTERM
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(number) is not signal.SIG_DFL:
+        yield
+        return
+
+    def leave(*_: Any) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise _Terminated
+
+    signal.signal(number, leave)
+    try:
+        yield
+    except _Terminated:
+        os.kill(os.getpid(), number)
+        raise
+    finally:
+        signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager

@@ -220,7 +220,10 @@ def test_a_reading_that_waits_for_cores_can_be_interrupted(
             program.kill()
         if number == signal.SIGINT:
             assert told.splitlines()[-1] == "KeyboardInterrupt", told
+        else:
+            assert program.returncode == -signal.SIGTERM, told
         assert not marked(mark)
+        until(lambda: not names(), "actors are left")
         assert not list(place.folder.glob(f"*/{scratch.JOURNAL}"))
     finally:
         ray.shutdown()
