@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
+import numpy as np
+
 from sif.data.databases.base import arrow_for
+from sif.data.interactions.table_files import with_uuid_texts
 from sif.errors import DataError
+
+_INFINITE = 0.999
+"""Share of the largest number of its type from which a time is infinite."""
 
 
 def plain_type(name: str, field: Any) -> Any:
@@ -42,19 +47,32 @@ def plain_type(name: str, field: Any) -> Any:
 
 
 def plain(name: str, field: Any, values: Any) -> Any:
-    """An array of a column in its `plain_type`; errors as there."""
+    """An array of a column in its `plain_type`.
+
+    Raises:
+        DataError: See `plain_type`; or a time is infinite, of which drivers make a year.
+    """
     arrow, kind = arrow_for(name), plain_type(name, field)
+    if arrow.types.is_timestamp(kind) or arrow.types.is_date(kind):
+        _refuse_infinite(arrow, f"{name}: column {field.name}", values)
     if values.type == kind:
         return values
     if isinstance(values.type, arrow.UuidType):
-        return _uuids(arrow, values.storage)
+        return with_uuid_texts(values).dictionary_decode()
     if isinstance(values.type, arrow.BaseExtensionType):
         return values.storage
     return values.cast(kind)
 
 
-def _uuids(arrow: Any, storage: Any) -> Any:
-    """Texts of identifiers of 16 bytes, each written once."""
-    coded = storage.dictionary_encode()
-    texts = [str(uuid.UUID(bytes=cell)) for cell in coded.dictionary.to_pylist()]
-    return arrow.array(texts, arrow.string()).take(coded.indices)
+def _refuse_infinite(arrow: Any, place: str, values: Any) -> None:
+    """Refuses the numbers that stand for 'infinity', at the ends of their type.
+
+    The driver of PostgreSQL counts from 1970 in the place of 2000 and wraps them, so that numbers
+    near the ends count as well. No finite time of a database lies there.
+    """
+    kind = arrow.int32() if arrow.types.is_date32(values.type) else arrow.int64()
+    numbers = values.cast(kind).drop_null().to_numpy().astype(np.float64)
+    if len(numbers) and np.abs(numbers).max() >= _INFINITE * 2.0 ** (kind.bit_width - 1):
+        raise DataError(
+            f"{place}: expected finite times, found infinity; leave such rows out in the query"
+        )

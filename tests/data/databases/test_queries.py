@@ -243,6 +243,23 @@ def test_types_of_postgres(postgres: str, execute: Run) -> None:
         assert len(read(entered(postgres), cast)) == 2
 
 
+def check_infinity(address: str, kind: str, sign: str) -> None:
+    """The finite time is read; beside an infinite one, which has no number, nothing is."""
+    rows = "select 1 as user_id, 2 as item_id, {} as at union all select 2, 3, {}"
+    finite, infinite = f"cast('2020-01-01' as {kind})", f"cast('{sign}infinity' as {kind})"
+    found = read(address, rows.format(finite, finite), timestamp="at")
+    assert found.timestamp is not None and found.timestamp.tolist() == [1577836800] * 2
+    with pytest.raises(DataError, match="column at: expected finite times, found infinity"):
+        read(address, rows.format(finite, infinite), timestamp="at")
+
+
+@pytest.mark.parametrize("sign", ["", "-"])
+@pytest.mark.parametrize("kind", ["timestamp", "timestamptz", "date"])
+def test_infinite_times_are_refused(postgres: str, place: Path, kind: str, sign: str) -> None:
+    check_infinity(entered(postgres), kind, sign)
+    check_infinity(str(place / "orders.duckdb"), kind, sign)
+
+
 def test_types_of_duckdb(tmp_path: Path) -> None:
     duckdb = pytest.importorskip("duckdb")
     with duckdb.connect(str(tmp_path / "x.duckdb")) as connection:
