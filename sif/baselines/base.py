@@ -42,6 +42,11 @@ FitOne = Callable[[Interactions, Params, int, int], Scorer]
 FitGrid = Callable[[Interactions, Sequence[Params], int, int], Iterator[Scorer]]
 
 
+def told(params: Params) -> str:
+    """Parameters on one line, such as "l2 300"."""
+    return ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in params.items())
+
+
 @dataclass(frozen=True)
 class RowLoss:
     """The loss of a factor model as one of its rows sees it, for rows that are folded in.
@@ -111,8 +116,7 @@ class Baseline:
 
     def expression(self, params: Params) -> str:
         """Its name with its parameters, such as "ease (l2 300)"."""
-        told = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in params.items())
-        return f"{self.name} ({told})" if told else self.name
+        return f"{self.name} ({told(params)})" if params else self.name
 
     def fits(self, device: torch.device) -> FitGrid:
         """The fit of a grid on a device."""
@@ -137,6 +141,7 @@ class Chosen:
         valid: its evaluation on validation.
         seconds: wall time of the whole grid with its evaluations.
         trials: every parameter set with its value of the selecting metric.
+        times: seconds from the beginning until each of them was judged.
         edge: parameters whose best value is at an end of what was tried.
         cut: whether the grid ended for want of time.
     """
@@ -145,8 +150,17 @@ class Chosen:
     valid: Evaluation
     seconds: float
     trials: tuple[tuple[Params, float], ...]
+    times: tuple[float, ...] = ()
     edge: tuple[str, ...] = ()
     cut: bool = False
+
+    @property
+    def tried(self) -> list[dict[str, Any]]:
+        """Every parameter set by name, with its value and seconds, as `Trained.tried` has them."""
+        return [
+            {"name": told(params), "value": value, "seconds": seconds}
+            for (params, value), seconds in zip(self.trials, self.times, strict=True)
+        ]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -248,7 +262,8 @@ def fit_best(
     scorer, params, evaluation = tuning.best
     return Fitted(
         scorer=scorer, params=params, valid=evaluation, seconds=time.perf_counter() - start,
-        trials=tuple(tuning.trials), edge=tuning.edge(), cut=tuning.late,
+        trials=tuple(tuning.trials), times=tuple(tuning.times), edge=tuning.edge(),
+        cut=tuning.late,
     )  # fmt: skip
 
 
@@ -270,6 +285,7 @@ class Tuning:
 
     Attributes:
         trials: What was tried, with its value of the metric.
+        times: Seconds from the beginning until each was judged.
         best: The best of it.
         late: Whether time was over.
     """
@@ -281,6 +297,8 @@ class Tuning:
         self._baseline, self._fits, self._judge, self._metric = baseline, fits, judge, metric
         self._out_of_time, self.late = out_of_time, False
         self.trials: list[tuple[Params, float]] = []
+        self.times: list[float] = []
+        self._begin = time.perf_counter()
         self.best: tuple[Scorer, Params, Evaluation] | None = None
 
     def take(self, grid: Sequence[Params]) -> None:
@@ -291,6 +309,7 @@ class Tuning:
             evaluation = self._judge(scorer)
             value = evaluation.metrics[self._metric]
             self.trials.append((params, value))
+            self.times.append(time.perf_counter() - self._begin)
             if self.best is None or merit(self._metric, value) > merit(
                 self._metric, self.best[2].metrics[self._metric]
             ):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -108,17 +108,22 @@ class Trained(Generic[Network]):
             sizes.
         refit: "steps" and "seconds" of the second fit that the network is of, while `result` is of
             the first; empty: there was none.
+        tried: Designs or settings among which validation chose: the "name" of each, its "value" of
+            the metric that decides, "seconds" from the beginning, and the number of "users" where
+            some alone judged it.
     """
 
     network: Network
     result: TrainResult
     numbers: Mapping[str, float] = field(default_factory=dict)
     refit: Mapping[str, float] = field(default_factory=dict)
+    tried: Sequence[Mapping[str, Any]] = ()
 
     def state(self) -> State:
         """The training as a stage stores it."""
         weights = {"network": self.network.state_dict(), "numbers": dict(self.numbers)}
-        return weights | vars(self.result)
+        tried = {"tried": list(self.tried)} if self.tried else {}
+        return weights | tried | vars(self.result)
 
     @classmethod
     def restored(cls, network: Network, state: State) -> Trained[Network]:
@@ -130,7 +135,7 @@ class Trained(Generic[Network]):
         """
         network.load_state_dict(state["network"])
         result = TrainResult(**{entry.name: state[entry.name] for entry in fields(TrainResult)})
-        return cls(network, result, state["numbers"])
+        return cls(network, result, state["numbers"], tried=state.get("tried", ()))
 
 
 AnyProblem = TypeVar("AnyProblem")

@@ -150,6 +150,7 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
         """
         begin, history = time.perf_counter(), list[dict[str, float]]()
         saved = checkpointer.restore() or {"told": {}, "seconds": 0.0}
+        tried: list[dict[str, Any]] = list(saved.get("tried", ()))
         measure = self.metric  # of some users it is another number than of all
 
         def seconds() -> float:
@@ -163,8 +164,12 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
                 if search.is_new:  # an earlier sitting logged its own
                     logged = {"seconds": entry["seconds"], f"valid.{measure}": merit}
                     tracker.log(logged, search.judged)
+            if search.is_new and (one := sample.told(search.last)):
+                tried.append(one | {"seconds": seconds()})
             on_epoch(search.judged, {self.metric: merit})
-            checkpointer.offer(lambda: {"told": dict(search.told), "seconds": seconds()})
+            checkpointer.offer(
+                lambda: {"told": dict(search.told), "tried": list(tried), "seconds": seconds()}
+            )
 
         with torch_threads(self._threads):
             if design == OPEN:
@@ -184,7 +189,7 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
         history.append({"epoch": count, "seconds": seconds(), FIT: fit, **valid})
         result = TrainResult(valid, count, count, history, seconds())
         numbers = {**closed_design(design).constants, "parameters": network.item_weights.size}
-        return Trained(network, result, numbers)
+        return Trained(network, result, numbers, tried=tried)
 
     def fit(self, name: str, design: Genotype, session: Session) -> Trained[ClosedNetwork]:
         """Trains as a stage, as `Problem.fit` does; the stage keeps the design that was found."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -103,6 +104,15 @@ class ClosedSample:
             lambda family: family.grids_on(self.clicks),
             patience(self.clicks.pairs.nnz, self.clicks.n_items),
         )
+
+    def told(self, judged: tuple[Family, int, float] | None) -> dict[str, Any]:
+        """A judgment as `Trained.tried` has it, without seconds; empty: nothing was judged."""
+        if judged is None or not math.isfinite(judged[2]):
+            return {}
+        design, level, merit = judged
+        some = level < len(SHARES) - 1 or not self.is_whole
+        users = {"users": self._count(level)} if some else {}
+        return {"name": design.expression, "value": merit, **users}
 
     def _seconds(self, design: Family, level: int) -> float:
         """Estimated seconds of a judgment; endless where nobody could evaluate the model."""

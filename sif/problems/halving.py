@@ -84,6 +84,7 @@ class Halving:
         told: Key of a design and level to its merit.
         judged: Number of judgments, those of an earlier sitting among them.
         is_new: Whether the last one was made in this sitting.
+        last: The design that was judged last, the level, and its merit; None: none yet.
         best: The best design of the last level that any reached, with its merit; None: none yet.
     """
 
@@ -97,6 +98,7 @@ class Halving:
         self._patience = judge.patience
         self.told: dict[str, float] = {} if told is None else told
         self.judged, self.is_new = 0, False
+        self.last: tuple[Family, int, float] | None = None
         self.best: tuple[Family, float] | None = None
         self._level = 0
 
@@ -232,7 +234,7 @@ class Halving:
             except DivergedError:
                 self.told[key] = -math.inf
         merit = self.told[key]
-        self.judged += 1
+        self.judged, self.last = self.judged + 1, (design, level, merit)
         better = self.best is None or (level, merit) > (self._level, self.best[1])
         if merit > -math.inf and better:
             self.best, self._level = (design, merit), level

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from sif.config import CFConfig, TrainConfig
 from sif.core.genotype import Genotype
@@ -138,7 +139,19 @@ class GridTraining:
             whole_grid.close()
         trained = fresh.get(l2) or Trained.restored(self.problem.network(genotype), best)
         result = replace(trained.result, seconds=seconds)
-        return replace(trained, result=result, numbers={"l2": l2, "prefers": prefers})
+        numbers = {"l2": l2, "prefers": prefers}
+        return replace(trained, result=result, numbers=numbers, tried=self._tried(whole, dropped))
+
+    def _tried(self, whole: Sequence[State], dropped: Sequence[State]) -> list[dict[str, Any]]:
+        """Every strength, see `Trained`."""
+        ends = [*((one, "") for one in whole), *((one, ", dropped") for one in dropped)]
+        return [
+            {
+                "name": f"l2 {one['numbers']['l2']:g}{told}",
+                "value": one["valid"][self.problem.metric], "seconds": one["seconds"],
+            }
+            for one, told in ends
+        ]  # fmt: skip
 
     def _merit(self, state: State) -> float:
         return self.problem.merit(state["valid"])

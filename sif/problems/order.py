@@ -259,7 +259,14 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         fits = len({(one["l2"], one.get("frequent"), one["ahead"]) for one in history})
         seconds = history[-1]["seconds"]
         result = TrainResult(valid, int(entry["epoch"]), fits, history, seconds)
-        return Trained(network, result, {**chosen, "parameters": weights.size})
+        tried = [
+            {
+                "name": ", ".join(f"{name} {one[name]:g}" for name in chosen if name in one),
+                "value": one[self.metric], "seconds": one["seconds"],
+            }
+            for one in history
+        ]  # fmt: skip
+        return Trained(network, result, {**chosen, "parameters": weights.size}, tried=tried)
 
     def trained_design(self, design: Genotype, trained: Trained[OrderNetwork]) -> Genotype:
         """With the weight of further items and the power of popularity that validation chose."""

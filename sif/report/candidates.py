@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sif.report.cells import INPUTS
 from sif.report.files import RunFiles
 from sif.report.numbers import is_number
 
@@ -86,13 +87,22 @@ def _tried(run: RunFiles, name: str, record: Mapping[str, Any]) -> Tried:
     if by_loss and not samples:
         judged, quality = "validation loss", _loss
     else:
-        judged, quality = judged.replace("_", " "), _judgment(judged)
+        judged, quality = _measure(run, judged), _judgment(judged)
     rows = []
     for number, entry in enumerate(history, 1):
         value = quality(entry)
         if is_number(value):
             rows.append(_row(number, entry, axes, value, samples))
     return Tried(name, axes, judged, True, rows, record)
+
+
+def _measure(run: RunFiles, judged: str) -> str:
+    """The error by which a search judges, in words."""
+    shown = str(run.record.get("shown") or "")
+    if not shown or not judged.startswith("exported"):
+        return judged.replace("_", " ")
+    better = run.record.get("higher_is_better", True)
+    return f"1 \N{MINUS SIGN} valid {shown}" if better else f"valid {shown}"
 
 
 def _loss(entry: Mapping[str, Any]) -> Any:
@@ -135,7 +145,7 @@ def _axes(
     for block, names in operations.items():
         edges = len(selection.get(block, (0,)))
         for edge, told in enumerate(_edge_names(run, edges)):
-            name = block if edges == 1 else f"{block} {told}"
+            name = block if edges == 1 else told if len(operations) == 1 else f"{block} {told}"
             yield Axis(name, block, edge, tuple(map(str, names)))
 
 
@@ -144,14 +154,13 @@ def _edge_names(run: RunFiles, edges: int) -> list[str]:
     fields = list((run.record.get("data") or {}).get("sizes") or {})
     if len(fields) == edges:
         return fields
-    inputs = {"cnn": 2, "rnn": 1}.get(run.task)
-    if inputs is None:
+    names = list(INPUTS.get(run.task, ()))
+    if not names:
         return [str(edge + 1) for edge in range(edges)]
     joined: list[str] = []
-    node = inputs
     while len(joined) < edges:
-        joined += [f"{source}\N{RIGHTWARDS ARROW}{node}" for source in range(node)]
-        node += 1
+        joined += [f"{source}\N{RIGHTWARDS ARROW}{len(names)}" for source in names]
+        names.append(str(len(names)))
     return joined[:edges]
 
 

@@ -12,6 +12,8 @@ from sif.report.section import Section
 IMAGE_INPUTS = ("c\N{SUBSCRIPT MINUS}\N{SUBSCRIPT TWO}", "c\N{SUBSCRIPT MINUS}\N{SUBSCRIPT ONE}")
 """The outputs of the two cells before a convolutional one."""
 TEXT_INPUTS = ("x, h",)
+INPUTS = {"cnn": IMAGE_INPUTS, "rnn": TEXT_INPUTS}
+"""Task to the names of what comes before the nodes of its cells."""
 SHOWN = 6
 """Cells that are drawn, ours first."""
 

@@ -110,6 +110,7 @@ def lines(
     color = named(series, sort=order, scale={"range": list(COLORS)})
     if len(order) == 1:
         color["legend"] = None
+    ticks: Spec = {"axis": {"tickMinStep": 1}} if across[0] == "epoch" else {}
     return chart(
         rows, height,
         params=[{
@@ -118,7 +119,8 @@ def lines(
         mark={"type": "line", "strokeWidth": 2,
               "point": {"size": 26, "filled": True} if few else False},
         encoding={
-            "x": x(*across, scale={"zero": True}), "y": x(*up), "color": color, "tooltip": tooltip,
+            "x": x(*across, scale={"zero": True}, **ticks), "y": x(*up), "color": color,
+            "tooltip": tooltip,
             "opacity": {"condition": {"param": "fore", "value": 1}, "value": 0.12},
         },
     )  # fmt: skip

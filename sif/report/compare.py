@@ -9,7 +9,7 @@ from typing import Any
 from sif.errors import first_line
 from sif.report import cells, charts, found, results
 from sif.report.files import RunFiles
-from sif.report.numbers import decimals, is_number, seconds, short, signed
+from sif.report.numbers import decimals, digits_of, is_number, seconds, short, signed, with_unit
 from sif.report.page import body, rendered
 from sif.report.results import Scale
 from sif.report.section import Section
@@ -77,7 +77,7 @@ def summary(runs: Runs) -> Section:
         some = {name: run for name, run in runs.items() if _metric(run) == metric}
         sign = 1 if all(run.record.get("higher_is_better", True) for run in some.values()) else -1
         ends = [_ends(run) or (_value(run),) * 2 for run in some.values()]
-        scale = Scale.of(ends, sign)
+        scale = Scale.of(ends, sign, digits_of(metric))
         rows = [_row(name, run, scale) for name, run in some.items()]
         splits = {(run.metrics.get("protocol") or {}).get("split_hash") for run in some.values()}
         splits.discard(None)
@@ -110,7 +110,8 @@ def _value(run: RunFiles) -> Any:
 
 def _row(name: str, run: RunFiles, scale: Scale) -> dict[str, Any]:
     comparison = run.metrics.get("comparison") or {}
-    ends, value = _ends(run), _value(run)
+    ends, value, digits = _ends(run), _value(run), digits_of(_metric(run))
+    apart = digits_of(str(run.record.get("metric") or _metric(run)))
     drawn: dict[str, Any] = {}
     if is_number(value):
         drawn = {"at": scale(value), "beyond": scale.beyond(value)}
@@ -121,12 +122,12 @@ def _row(name: str, run: RunFiles, scale: Scale) -> dict[str, Any]:
         "name": name,
         "about": f"{run.task}, {run.data}, {method}, seed {run.config.get('seed', 0)}",
         "finished": run.finished,
-        "value": decimals(value),
-        "interval": f"{decimals(ends[0])} to {decimals(ends[1])}" if ends else "",
+        "value": decimals(value, digits),
+        "interval": f"{decimals(ends[0], digits)} to {decimals(ends[1], digits)}" if ends else "",
         "drawn": drawn,
         "against": comparison.get("against") or "",
-        "difference": signed(comparison.get("difference")),
-        "ends": f"{signed(comparison.get('low'))} to {signed(comparison.get('high'))}"
+        "difference": signed(comparison.get("difference"), apart),
+        "ends": f"{signed(comparison.get('low'), apart)} to {signed(comparison.get('high'), apart)}"
         if is_number(comparison.get("low")) else "",
         "outcome": comparison.get("outcome") or "",
         "seconds": seconds(run.metrics.get("total_seconds")),
@@ -149,11 +150,14 @@ def models(runs: Runs) -> Section | None:
     rows = [
         {
             "name": model,
-            "cells": [(decimals(one.get(name)), one.get(name) == best[name]) for name in columns],
+            "cells": [
+                (decimals(one.get(name), digits_of(_metric(run))), one.get(name) == best[name])
+                for name, run in columns.items()
+            ],
         }
         for model, one in values.items()
     ]
-    heads = [(name, _metric(run)) for name, run in columns.items()]
+    heads = [(name, with_unit(_metric(run))) for name, run in columns.items()]
     return Section("models", "All models", "compare_models.html", {"heads": heads, "rows": rows})
 
 

@@ -29,7 +29,7 @@ def section(run: RunFiles) -> Section:
     plan = run.metrics.get("plan") or {}
     values = {
         "stages": rows, "total": seconds(total) if is_number(total) else "",
-        "memory": _memory(run), "environment": _environment(run), "plan": plan,
+        "memory": _memory(run), "machine": _machine(run), "versions": _versions(run), "plan": plan,
         "less": plan.get("less") or [], "cut": plan.get("cut") or [],
     }  # fmt: skip
     return Section("costs", "Costs and environment", "costs.html", values)
@@ -52,6 +52,8 @@ def _stages(run: RunFiles) -> dict[str, float]:
         kind = "baseline" if model["kind"] == "baseline" else "train"
         add(f"{kind} {model['name']}", model.get("seconds"))
         add(f"second fit of {model['name']}", model.get("refit_seconds"))
+    for moment in run.moments:
+        add(str(moment.get("folder")), moment.get("total_seconds"))
     if not found:
         for name, one in (run.metrics.get("baselines") or {}).items():
             add(name, one.get("seconds"))
@@ -68,11 +70,24 @@ def _memory(run: RunFiles) -> list[tuple[str, str]]:
     ]
 
 
-def _environment(run: RunFiles) -> list[tuple[str, str]]:
+def _machine(run: RunFiles) -> list[tuple[str, str]]:
+    """The machine and its libraries, as far as they decide about seconds."""
+    rows = [
+        (name.replace("_", " "), run.environment.get(name))
+        for name in ("python", "platform", "device", "device_name", "dtype", "threads", "cpu_count")
+    ]
+    versions = run.environment.get("versions") or {}
+    rows[1:1] = [(name, versions.get(name)) for name in ("sif", "torch")]
+    return [(name, str(value)) for name, value in rows if value]
+
+
+def _versions(run: RunFiles) -> list[tuple[str, str]]:
+    """What else was written down."""
     rows = []
+    shown = {name for name, _ in _machine(run)}
     for name, value in run.environment.items():
         if name == "versions":
-            rows += [(package, str(found)) for package, found in value.items() if found]
+            rows += [(one, str(found)) for one, found in value.items() if found]
         elif value is not None:
             rows.append((name.replace("_", " "), str(value)))
-    return rows
+    return [(name, value) for name, value in rows if name not in shown]

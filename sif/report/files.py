@@ -64,6 +64,8 @@ class RunFiles:
 
         metrics = document("metrics.json")
         figures, record = document("plots/figures.json"), document(RECORD)
+        if metrics.get("moments"):  # whose own folders have all but the metrics
+            missing.clear()
         if metrics and record.get("version", VERSION) != VERSION:
             missing.append(f"{RECORD}: another version wrote it")
             record = {}
@@ -92,6 +94,16 @@ class RunFiles:
     def ours(self) -> str:
         """Name of the compared model."""
         return str(self.record.get("ours", "searched"))
+
+    @property
+    def moments(self) -> list[Document]:
+        """Of a rolling evaluation, which has a run folder for each; none of a run of one split."""
+        return [one for one in self.metrics.get("moments") or [] if isinstance(one, Mapping)]
+
+    @property
+    def models(self) -> list[Document]:
+        """Of the comparison, as report.json has them."""
+        return list(self.record.get("models") or [])
 
     @property
     def data(self) -> str:

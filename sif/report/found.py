@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sif.report import charts, diagrams
+from sif.report import charts, diagrams, scales
 from sif.report.diagrams import Box
 from sif.report.files import RunFiles
 from sif.report.numbers import is_number, short
@@ -18,9 +18,6 @@ NEUTRAL = {"id", "identity", "even", "product", "multiply"}
 SIDE = 41
 """Points of a side of the surface."""
 ENCODED = {"id": "table of ids", "history": "sum of its history", "both": "table + history"}
-FAINT = 0.01
-"""Weight of an item of the history, relative to the latest one's, that can still be seen."""
-AGES = 60
 POINTS = 60
 FILTERS = {
     "user": "users, by their rows",
@@ -40,12 +37,16 @@ def section(run: RunFiles) -> Section | None:
     if function.get("surface"):
         figures["surface"] = _surface(function)
     if function.get("decays"):
-        figures["decays"] = _decays(function["decays"])
+        figures["decays"] = scales.curves(function["decays"])
     if run.genotype.get("space") == "closed":
         figures |= _closed(run.genotype)
+    served = _served(run)
+    if served and (run.figures["served"].get("decays")):
+        figures["served-decays"] = scales.curves(run.figures["served"]["decays"])
     values = {
         "expression": run.metrics.get("genotype") or function.get("expression", ""),
-        "diagram": _diagram(run.genotype, list(curves or ("user", "item"))),
+        "diagram": _diagram(run.genotype, list(curves or ("user", "item")), function),
+        "served": served,
         "searched": _searched(run),
         "entrant": run.metrics.get("entrant"),
         "ours": run.ours,
@@ -63,6 +64,19 @@ def _searched(run: RunFiles) -> str:
     """The searched function where another model stands for it."""
     found = (run.metrics.get("search") or {}).get("found", "")
     return "" if found == run.metrics.get("genotype") else str(found)
+
+
+def _served(run: RunFiles) -> dict[str, Any]:
+    """The model in order that is served in place of the found one; empty: there is none."""
+    served = run.figures.get("served") or {}
+    if not served:
+        return {}
+    genotype, decays = served.get("genotype") or {}, served.get("decays") or {}
+    return {
+        "name": str(served["name"]), "expression": str(served.get("expression", "")),
+        "diagram": scales.diagram(list(decays) or scales.given(genotype), genotype),
+        "curves": bool(decays),
+    }  # fmt: skip
 
 
 def _names(genotype: Mapping[str, Any], block: str) -> list[str]:
@@ -86,7 +100,9 @@ def _constants(genotype: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _diagram(genotype: Mapping[str, Any], fields: Sequence[str]) -> Any:
+def _diagram(
+    genotype: Mapping[str, Any], fields: Sequence[str], function: Mapping[str, Any]
+) -> Any:  # fmt: skip
     """The way from a user and an item to their score."""
     space, blocks = genotype.get("space"), genotype.get("blocks") or {}
     if space == "closed":
@@ -94,11 +110,8 @@ def _diagram(genotype: Mapping[str, Any], fields: Sequence[str]) -> Any:
         way = [Box("user", "items as a set"), Box("closed form", family, strong=True)]
         return diagrams.flow([way], [Box("score", "of every item")], f"closed form {family}")
     if "operation" not in blocks:
-        scales = [f"{b} {n}" for b in blocks for n in _names(genotype, b) if n not in ("none", "0")]
-        boxes = [[Box("user", "items in order"), Box("fading", one, strong=True)] for one in scales]
-        boxes = boxes or [[Box("user", "items as a set")]]
-        tail = [Box("weights", "item to item, solved"), Box("score", "of every item")]
-        return diagrams.flow(boxes[:6], tail, "weights of items from a history in order")
+        known = list(function.get("decays") or ()) or scales.given(genotype)
+        return scales.diagram(known or _scale_names(blocks), genotype)
     encodings = _names(genotype, "encoding") or ["id"] * len(fields)
     lanes = [
         _lane(genotype, field, encoding, letter)
@@ -109,6 +122,12 @@ def _diagram(genotype: Mapping[str, Any], fields: Sequence[str]) -> Any:
     if "cosine" in _names(genotype, "similarity"):
         tail.insert(0, Box("similarity", "vectors of length 1", strong=True))
     return diagrams.flow(lanes, [*tail, Box("score", "weighted sum")], operation)
+
+
+def _scale_names(blocks: Mapping[str, Any]) -> list[str]:
+    """Time scales by their factors alone, of runs without the figures."""
+    names = {block: [str(name) for _, name in edges] for block, edges in blocks.items()}
+    return [n for b in ("recent", "middle", "long") for n in names.get(b, []) if n != "none"]
 
 
 def _lane(genotype: Mapping[str, Any], field: str, encoding: str, letter: str) -> list[Box]:
@@ -165,16 +184,6 @@ def _surface(function: Mapping[str, Any]) -> charts.Spec:
             "tooltip": [{"field": k, "format": ".3f"} for k in ("u", "v", "f")],
         },
     )  # fmt: skip
-
-
-def _decays(decays: Mapping[str, Sequence[float]]) -> charts.Spec:
-    rows = []
-    for name, weights in decays.items():
-        first = max((w for w in weights if is_number(w)), default=0.0)
-        seen = [k for k, w in enumerate(weights) if is_number(w) and w >= FAINT * first]
-        last = min((seen[-1] if seen else 0) + 2, len(weights), AGES)
-        rows += [{"age": k + 1, "weight": weights[k], "series": name} for k in range(last)]
-    return charts.lines(rows, ("age", "items back"), ("weight", "weight"))
 
 
 def _closed(genotype: Mapping[str, Any]) -> dict[str, charts.Spec]:

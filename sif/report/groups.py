@@ -26,7 +26,7 @@ def section(run: RunFiles) -> Section | None:
         models, rows = _of_metrics(run)
     figures: dict[str, Any] = {}
     if users.get("groups"):
-        figures["groups"] = _bars(users)
+        figures["groups"] = _bars(users, str(run.record.get("metric") or ""))
     if items and items["groups"]:
         figures["items"] = _items(items)
     if not rows and not figures:
@@ -71,7 +71,7 @@ def _of_metrics(run: RunFiles) -> tuple[list[str], list[dict[str, Any]]]:
     return [run.ours], rows
 
 
-def _bars(users: Mapping[str, Any]) -> charts.Spec:
+def _bars(users: Mapping[str, Any], metric: str) -> charts.Spec:
     """A point with its interval per group and model."""
     rows = [
         {"group": name_of(group["name"]), "model": model, "value": bar[0], "low": bar[1],
@@ -98,7 +98,8 @@ def _bars(users: Mapping[str, Any]) -> charts.Spec:
             {"mark": {"type": "rule", "strokeWidth": 2, "opacity": 0.55}, "encoding": {
                 **place, "x": charts.x("low", "", scale=scale), "x2": {"field": "high"}}},
             {"mark": {"type": "point", "filled": True, "size": 55, "opacity": 1}, "encoding": {
-                **place, "x": charts.x("value", "test metric", scale=scale), "tooltip": tooltip}},
+                **place, "x": charts.x("value", f"test {metric}", scale=scale),
+                "tooltip": tooltip}},
         ],
     )  # fmt: skip
 

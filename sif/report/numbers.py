@@ -27,6 +27,22 @@ def plain(value: Any) -> Any:
     return value
 
 
+COARSE = {"error": 2, "perplexity": 2}
+"""Metrics whose numbers are large, and their decimals; the others have four."""
+UNITS = {"error": " %"}
+
+
+def digits_of(metric: str) -> int:
+    """Decimals of a metric's values, also where more follows its name."""
+    return COARSE.get(metric.rpartition(" ")[2], 4)
+
+
+def with_unit(metric: str) -> str:
+    """The name of a metric with its unit, for headings and axes."""
+    unit = UNITS.get(metric.rpartition(" ")[2], "").strip()
+    return f"{metric}, {unit}" if unit else metric
+
+
 def decimals(value: Any, digits: int = 4) -> str:
     """A number with so many decimals, with a true minus sign."""
     return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}") if is_number(value) else NONE

@@ -15,6 +15,7 @@ from sif.report import (
     data,
     found,
     groups,
+    moments,
     numbers,
     recommendations,
     results,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 SECTIONS: Sequence[Callable[[RunFiles], Section | None]] = (
-    verdict.section, results.section, found.section, cells.section, search.section,
+    verdict.section, moments.section, results.section, found.section, cells.section, search.section,
     cells.errors, cells.readings, groups.section, data.section, recommendations.section,
     costs.section, settings.section,
 )  # fmt: skip
@@ -99,7 +100,8 @@ def rendered(
         sections=[{"id": one.id, "title": one.title, "html": html} for one, html in parts],
         charts=numbers.plain(charts), missing=missing, version=__version__,
         style=asset("page.css"), script=asset("page.js"),
-        library=asset("vega.js") if charts else "", **values,
+        library=asset("vega.js") if charts else "",
+        license=asset("LICENSE-vega.txt") if charts else "", **values,
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sif.report.files import RunFiles
-from sif.report.numbers import decimals, is_number, p_value, signed
+from sif.report.numbers import decimals, digits_of, is_number, p_value, signed, with_unit
 from sif.report.section import Section
 
 WIDTH, MARGIN = 200.0, 8.0
@@ -18,17 +18,19 @@ others, of what these take."""
 
 def section(run: RunFiles) -> Section | None:
     """The section; None of a run without a test."""
-    models = run.record.get("models") or _of_metrics(run)
-    if not models:
+    models = run.models or _of_metrics(run)
+    if not models or run.moments:  # which have a table of their own
         return None
     metric = str(run.record.get("metric") or run.metrics.get("metric") or "")
     sign = 1 if run.record.get("higher_is_better", True) else -1
     order = sorted(models, key=lambda one: (-sign * _main(one, metric), one["name"] != run.ours))
-    scale = Scale.of([one["interval"] or (one["test"].get(metric),) * 2 for one in order], sign)
+    ends = [one["interval"] or (one["test"].get(metric),) * 2 for one in order]
+    scale = Scale.of(ends, sign, digits_of(metric))
     columns = [name for name in order[0].get("row") or {} if name != metric]
     compared = [one for one in models if one.get("compared")]
     values = {
         "metric": metric,
+        "heading": with_unit(metric),
         "better": "higher is better" if sign > 0 else "lower is better",
         "columns": columns,
         "rows": [_row(one, metric, columns, scale, run.ours) for one in order],
@@ -48,18 +50,21 @@ class Scale:
 
     Args:
         low, high: Ends of what is shown.
+        digits: Decimals of the values.
     """
 
-    def __init__(self, low: float, high: float) -> None:
+    def __init__(self, low: float, high: float, digits: int = 4) -> None:
         self.low, self.high = low, high if high > low else low + 1
+        self.digits = digits
 
     @classmethod
-    def of(cls, values: Sequence[Any], sign: int) -> Scale:
+    def of(cls, values: Sequence[Any], sign: int, digits: int = 4) -> Scale:
         """Of all models, unless the worse ones would leave no room for the others.
 
         Args:
             values: Of each model its ends, or its value twice.
             sign: 1 where more is better, else -1.
+            digits: Decimals of the values.
         """
         known = sorted(
             (one for one in values if all(map(is_number, one))), key=lambda one: -sign * sum(one)
@@ -69,7 +74,7 @@ class Scale:
         low, high = min(a for a, _ in kept), max(b for _, b in kept)
         lowest, highest = min(a for a, _ in known), max(b for _, b in known)
         air = AIR * (high - low)
-        return cls(max(lowest, low - air), min(highest, high + air))
+        return cls(max(lowest, low - air), min(highest, high + air), digits)
 
     def __call__(self, value: float) -> float:
         """Pixels from the left, at an end for what lies beyond."""
@@ -83,7 +88,10 @@ class Scale:
     @property
     def ticks(self) -> list[dict[str, Any]]:
         """Its two ends."""
-        return [{"x": self(end), "label": decimals(end, 3)} for end in (self.low, self.high)]
+        return [
+            {"x": self(end), "label": decimals(end, max(1, self.digits - 1))}
+            for end in (self.low, self.high)
+        ]
 
 
 def _main(model: Mapping[str, Any], metric: str) -> float:
@@ -95,7 +103,7 @@ def _row(
     model: Mapping[str, Any], metric: str, columns: Sequence[str], scale: Scale, ours: str
 ) -> dict[str, Any]:
     value, ends = model["test"].get(metric), model["interval"]
-    compared = model.get("compared") or {}
+    compared, digits = model.get("compared") or {}, digits_of(metric)
     drawn = {"at": scale(value), "beyond": scale.beyond(value)} if is_number(value) else {}
     if drawn and ends and all(map(is_number, ends)):
         drawn |= {"low": scale(ends[0]), "high": scale(ends[1])}
@@ -108,11 +116,11 @@ def _row(
         "reference": model.get("reference"),
         "alike": model.get("alike"),
         "cells": [(model.get("row") or {}).get(name, "") for name in columns],
-        "value": decimals(value),
-        "interval": f"{decimals(ends[0])} to {decimals(ends[1])}" if ends else "",
+        "value": decimals(value, digits),
+        "interval": f"{decimals(ends[0], digits)} to {decimals(ends[1], digits)}" if ends else "",
         "drawn": drawn,
-        "difference": signed(compared.get("difference")) if compared else "",
-        "ends": f"{signed(compared.get('low'))} to {signed(compared.get('high'))}"
+        "difference": signed(compared.get("difference"), digits) if compared else "",
+        "ends": f"{signed(compared.get('low'), digits)} to {signed(compared.get('high'), digits)}"
         if compared else "",
         "p": p_value(compared.get("corrected_p")) if compared else "",
         "outcome": compared.get("outcome", ""),

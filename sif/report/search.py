@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sif.report import candidates, charts
+from sif.report import candidates, charts, tries
 from sif.report.candidates import Tried, bounds, effects, share
 from sif.report.files import RunFiles
-from sif.report.numbers import is_number, plain, seconds
+from sif.report.numbers import digits_of, is_number, plain, seconds, with_unit
 from sif.report.section import Section
 
-KEPT = 4_000
-"""Candidates that are embedded, at most."""
 PARALLEL = 300
 """Lines of the parallel coordinates, at most: the best ones."""
 MOST_AXES = 12
@@ -21,8 +19,12 @@ ALPHA_BLOCKS = 40
 """Choices whose alpha is embedded, at most."""
 ROW, BESIDE = 24, 8
 """Pixels of a choice in the course of the selection; choices up to which it stands beside alpha."""
+LETTER = 6.5
+"""Pixels of a letter of an operation's name."""
 FAR = 30.0
 """Times the least loss from which an axis of losses is logarithmic."""
+WHOLE = 840
+"""Pixels of a figure as wide as the page."""
 STRIP = 72.0
 """Pixels of a strip of qualities."""
 
@@ -35,9 +37,9 @@ def section(run: RunFiles) -> Section | None:
         figures["validation"] = over_time
     if loss := _losses(run):
         figures["losses"] = loss
-    sets = [one for one in (*map(_set, searches), *_trained_set(run)) if len(one["rows"]) > 1]
+    sets = tries.point_sets(run, searches)
     if sets:
-        figures["tried"] = _scatter()
+        figures["tried"] = tries.scatter()
     ours = searches[0] if searches else None
     if ours is not None:
         figures |= _trajectories(ours)
@@ -51,8 +53,10 @@ def section(run: RunFiles) -> Section | None:
         "search": None if ours is None else _summary(run, ours),
         "effects": [] if ours is None else _effects(ours),
         "measure": "" if ours is None else ours.measure,
+        "digits": 4 if ours is None else digits_of(ours.measure),
         "axes": [] if ours is None else [axis.name for axis in ours.axes],
         "alphas": [] if ours is None or "alpha" not in figures else _alpha_names(ours),
+        "resting": bool(ours and ours.record.get("resting")),
         "has": dict.fromkeys(figures, True),
         "strip": STRIP,
         "beside": ours is not None and len(ours.axes) <= BESIDE,
@@ -60,11 +64,20 @@ def section(run: RunFiles) -> Section | None:
     return Section("search", "How the search got there", "search.html", values, figures)
 
 
+def curves(run: RunFiles) -> dict[str, Any]:
+    """Validations of every training, once where a model stands for ours."""
+    found = dict(run.record.get("curves") or {})
+    stands = next((one["stands_for"] for one in run.models if one.get("stands_for")), None)
+    if stands in found:
+        found.pop(run.ours, None)
+    return found
+
+
 def validation(run: RunFiles) -> charts.Spec | None:
     """The metric of every training over the seconds; of a killed run by what was logged."""
     shown = str(run.record.get("shown") or run.metrics.get("metric") or "")
     rows = []
-    for name, points in (run.record.get("curves") or {}).items():
+    for name, points in curves(run).items():
         rows += [
             {"seconds": p["seconds"], "value": p[shown], "series": name}
             for p in points
@@ -74,7 +87,8 @@ def validation(run: RunFiles) -> charts.Spec | None:
         rows, shown = _logged(run)
     if not rows:
         return None
-    return charts.lines(rows, ("seconds", "seconds of training"), ("value", f"valid {shown}"))
+    up = with_unit(f"valid {shown}")
+    return charts.lines(rows, ("seconds", "seconds of training"), ("value", up))
 
 
 def _logged(run: RunFiles) -> tuple[list[dict[str, Any]], str]:
@@ -95,7 +109,7 @@ def _losses(run: RunFiles) -> charts.Spec | None:
     """Loss by epoch of the trainings that have one: learning curves."""
     rows = [
         {"epoch": p["epoch"], "loss": p["loss"], "series": name}
-        for name, points in (run.record.get("curves") or {}).items()
+        for name, points in curves(run).items()
         for p in points
         if is_number(p.get("loss")) and is_number(p.get("epoch"))
     ]
@@ -106,86 +120,6 @@ def _losses(run: RunFiles) -> charts.Spec | None:
     if min(values) > 0 and max(values) > FAR * min(values):
         spec["encoding"]["y"]["scale"] = {"type": "log"}
     return spec
-
-
-# What was tried
-
-
-def _set(one: Tried) -> dict[str, Any]:
-    """The candidates of a search, for the scatter."""
-    kind = one.rows[0]["kind"]
-    label = "its candidates" if kind == "candidate" else "its selection at every epoch"
-    return {
-        "label": f"search of {one.name}: {label}", "measure": one.measure, "lower": one.lower,
-        "axes": [{"name": axis.name, "block": axis.block} for axis in one.axes],
-        "rows": one.rows[-KEPT:],
-        "sizes": [k for k in ("seconds", "steps", "cost") if k in one.rows[0]],
-    }  # fmt: skip
-
-
-def _trained_set(run: RunFiles) -> list[dict[str, Any]]:
-    """All models that were trained, by what validation says of them."""
-    metric = str(run.record.get("shown") or "")
-    rows: list[dict[str, Any]] = []
-    for model in run.record.get("models") or []:
-        value = model["valid"].get(metric)
-        if not is_number(value) or not is_number(model.get("seconds")):
-            continue
-        row = {
-            "n": len(rows) + 1, "name": model["name"], "quality": value,
-            "seconds": model["seconds"], "kind": model["kind"], "choices": [],
-            "expression": model.get("expression", ""),
-        }  # fmt: skip
-        parameters = _parameters(model)
-        rows.append(row | ({"parameters": parameters} if parameters else {}))
-    if not rows:
-        return []
-    sizes = ["seconds", *(["parameters"] if all("parameters" in row for row in rows) else [])]
-    lower = not run.record.get("higher_is_better", True)
-    return [{
-        "label": "models that were trained", "measure": f"valid {metric}", "lower": lower,
-        "axes": [], "rows": rows, "sizes": sizes,
-    }]  # fmt: skip
-
-
-def _parameters(model: Mapping[str, Any]) -> float | None:
-    text = (model.get("row") or {}).get("parameters M")
-    try:
-        return None if text is None else 1e6 * float(text)
-    except ValueError:
-        return None
-
-
-def _scatter() -> charts.Spec:
-    """Points that the page's script fills in: any set of candidates, over any size."""
-    return charts.chart(
-        [], 300,
-        params=[
-            {"name": "chosen", "value": -1}, {"name": "xTitle", "value": "seconds"},
-            {"name": "yTitle", "value": "quality"}, {"name": "logX", "value": False},
-        ],
-        layer=[
-            {
-                "mark": {"type": "circle", "opacity": 1, "cursor": "pointer", "strokeWidth": 2},
-                "encoding": {
-                    "x": charts.x("x", "", scale={"zero": False}),
-                    "y": charts.x("quality", "", scale={"zero": False, "padding": 10}),
-                    "size": {"condition": {"test": "datum.n === chosen", "value": 170},
-                             "value": 60},
-                    "color": {"condition": [
-                        {"test": "datum.n === chosen", "value": "var(--reference)"},
-                        {"test": "datum.best", "value": "var(--ink)"},
-                    ], "value": charts.ACCENT},
-                    "opacity": {"condition": {"test": "datum.off", "value": 0.1}, "value": 0.75},
-                    "tooltip": [
-                        {"field": "name", "title": "name"},
-                        {"field": "quality", "title": "quality", "format": ".4~f"},
-                        {"field": "x", "title": "at", "format": ".4~g"},
-                    ],
-                },
-            },
-        ],
-    )  # fmt: skip
 
 
 # The course of the selection
@@ -229,19 +163,33 @@ def _selections(one: Tried, history: Sequence[Mapping[str, Any]]) -> charts.Spec
             if name != before:
                 begin, before = epoch, name
     order = list(dict.fromkeys(row["choice"] for row in rows))
-    return charts.chart(
-        rows, max(60, ROW * len(order)), mark={"type": "bar", "height": {"band": 0.72}},
-        encoding={
-            "x": charts.x("from", "epoch", scale={"domain": [0, len(history)], "nice": False},
-                          axis={"tickMinStep": 1}),
-            "x2": {"field": "to"},
-            "y": charts.named("choice", sort=order, title=None),
-            "color": charts.named("operation", scale={"range": list(charts.COLORS)},
-                                  legend={"symbolType": "square"}),
+    known = list(dict.fromkeys(row["operation"] for row in rows))
+    position = {
+        "x": charts.x("from", "epoch", scale={"domain": [0, len(history)], "nice": False},
+                      axis={"tickMinStep": 1}),
+        "y": charts.named("choice", sort=order, title=None),
+    }  # fmt: skip
+    legend = {"symbolType": "square"} if len(known) <= len(charts.COLORS) else None
+    bars = {
+        "mark": {"type": "bar", "height": {"band": 0.78}, "opacity": 0.34},
+        "encoding": {
+            **position, "x2": {"field": "to"},
+            "color": charts.named("operation", scale={"range": list(charts.COLORS)}, legend=legend),
             "tooltip": charts.tips(choice="choice", operation="operation", **{"from": "from epoch",
                                    "to": "to epoch"}),
         },
-    )  # fmt: skip
+    }  # fmt: skip
+    room = f"(datum.to - datum.from) / {len(history)} * width"
+    labels = {
+        "mark": {"type": "text", "align": "left", "dx": 5, "fontSize": 11, "color": charts.INK},
+        "encoding": {
+            **position, "text": {"field": "operation"},
+            "opacity": {"condition": {
+                "test": f"{room} > {LETTER} * length(datum.operation) + 8", "value": 1,
+            }, "value": 0},
+        },
+    }  # fmt: skip
+    return charts.chart(rows, max(60, ROW * len(order)), layer=[bars, labels])
 
 
 def _alpha_names(one: Tried) -> list[str]:
@@ -330,7 +278,8 @@ def _coordinates(
         "x": charts.named("axis", sort=order, title=None, scale={"type": "point", "padding": 0.35},
                           axis={"labelAngle": 0, "domain": False, "ticks": False, "grid": True,
                                 "labelFontWeight": 600, "labelColor": charts.INK,
-                                "orient": "top", "labelLimit": 120}),
+                                "orient": "top", "labelLimit": min(150, WHOLE // len(order)),
+                                "labelOverlap": False}),
         "y": {"field": "y", "type": "quantitative", "axis": None,
               "scale": {"domain": [-0.06, 1.06]}},
     }  # fmt: skip
@@ -338,11 +287,12 @@ def _coordinates(
         "mark": {"type": "line", "interpolate": "monotone", "strokeWidth": 1.6},
         "encoding": {
             **position, "detail": {"field": "n"},
-            "color": {"field": "shade", "type": "quantitative", "legend": None,
-                      "scale": {"domain": [0, 0.5, 1], "range": ["#3b5bdb", "#8a93a6", "#c9ced8"]}},
-            "opacity": {"condition": [
-                {"test": "datum.off", "value": 0.04}, {"test": "datum.shade < 0.15", "value": 0.95},
-            ], "value": 0.5},
+            "color": {"value": charts.ACCENT},
+            "opacity": {
+                "condition": {"test": "datum.off", "value": 0.04},
+                "field": "shade", "type": "quantitative", "legend": None,
+                "scale": {"domain": [0, 0.3, 1], "range": [0.95, 0.5, 0.15]},
+            },
             "order": {"field": "order"},
             "tooltip": [{"field": "text", "title": "choice"},
                         {"field": "quality", "title": "quality", "format": ".4~g"}],
@@ -352,8 +302,8 @@ def _coordinates(
     rows = [{**row, "order": places[row["axis"]]} for row in rows]
     label: charts.Spec = {
         "data": {"values": marks},
-        "mark": {"type": "text", "align": "left", "dx": 7, "fontSize": 11, "color": charts.INK,
-                 "stroke": "var(--paper)", "strokeWidth": 3, "paintOrder": "stroke"},
+        "mark": {"type": "text", "align": "left", "baseline": "bottom", "dx": 5, "dy": -3,
+                 "fontSize": 11, "color": charts.INK, "stroke": "var(--paper)", "strokeWidth": 3},
         "encoding": {**position, "text": {"field": "text"}},
     }  # fmt: skip
     clear = {**label, "mark": {**label["mark"], "stroke": None, "strokeWidth": 0}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 from sif.config import load_config
 from sif.config.loading import config_model, dotted
 from sif.errors import SifError
+from sif.methods.registry import METHODS
 from sif.report.files import RunFiles
 from sif.report.numbers import short
 from sif.report.section import Section
@@ -52,7 +54,27 @@ def defaults(run: RunFiles) -> dict[str, Any]:
             config = load_config(run.task, layers=[("run", known)])
     except SifError:
         return {}
-    return dotted(config.model_dump(mode="json"))
+    return _of_methods() | dotted(config.model_dump(mode="json"))
+
+
+@cache
+def _models_of_methods() -> dict[str, type[BaseModel]]:
+    """The models of the methods' settings, of those that can be imported here."""
+    found: dict[str, type[BaseModel]] = {}
+    for name in METHODS:
+        with suppress(SifError):
+            found[name] = METHODS.named(name).settings
+    return found
+
+
+def _of_methods() -> dict[str, Any]:
+    """What methods have where nothing is said."""
+    found: dict[str, Any] = {}
+    for name, model in _models_of_methods().items():
+        with suppress(ValueError):  # a setting without a default
+            values = model().model_dump(mode="json")
+            found |= {f"methods.{name}.{key}": value for key, value in values.items()}
+    return found
 
 
 def _same(value: Any, usual: Any) -> bool:
@@ -63,11 +85,13 @@ def _same(value: Any, usual: Any) -> bool:
 
 @cache
 def descriptions(task: str) -> dict[str, str]:
-    """Setting to its description; empty for a task that is not installed."""
-    try:
-        return _described(config_model(task), "")
-    except SifError:
-        return {}
+    """Setting to its description; of a task that is not installed those of methods alone."""
+    found: dict[str, str] = {}
+    for name, model in _models_of_methods().items():
+        found |= _described(model, f"methods.{name}.")
+    with suppress(SifError):
+        found |= _described(config_model(task), "")
+    return found
 
 
 def _described(model: type[BaseModel], prefix: str) -> dict[str, str]:

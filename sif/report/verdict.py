@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sif.report.files import RunFiles
-from sif.report.numbers import decimals, is_number, seconds, signed
+from sif.report.numbers import UNITS, decimals, digits_of, is_number, seconds, signed
 from sif.report.section import Section
 
 OUTCOMES = {
@@ -56,15 +56,20 @@ def _figures(run: RunFiles) -> list[dict[str, Any]]:
     """A few large numbers: the metric, the difference, the time."""
     metrics, metric = run.metrics, str(run.metrics.get("metric", ""))
     test = metrics.get("test") or {}
-    found = [{"value": decimals(test.get(metric)), "label": f"test {metric}"}]
+    value = decimals(test.get(metric), digits_of(metric))
+    found = [{"value": f"{value}{UNITS.get(metric, '')}", "label": f"test {metric}"}]
+    digits = digits_of(str(run.record.get("metric") or metric))
     comparison = metrics.get("comparison") or {}
     if is_number(comparison.get("difference")):
         ends = [comparison.get("low"), comparison.get("high")]
-        interval = " to ".join(map(signed, ends)) if all(map(is_number, ends)) else "no interval"
-        against = f"minus {comparison.get('against')}{_unit(run, metric)}"
+        interval = "no interval"
+        if all(map(is_number, ends)):
+            interval = " to ".join(signed(end, digits) for end in ends)
+        other = comparison.get("against") or "the best baseline by validation, mean"
+        against = f"minus {other}{_unit(run, metric)}"
         found.append(
             {
-                "value": signed(comparison["difference"]),
+                "value": signed(comparison["difference"], digits),
                 "label": against,
                 "note": f"95 %: {interval}",
             }

@@ -163,6 +163,7 @@ class Tuned:
         params: Choices of validation.
         merits: (n,) of each validation user, where it may be served; None: it may not.
         edge: Parameters whose best value is at an end of what was tried.
+        tried: See `Trained`.
     """
 
     name: str
@@ -171,6 +172,7 @@ class Tuned:
     params: Mapping[str, Any]
     merits: NDArray[np.float64] | None = None
     edge: Sequence[str] = ()
+    tried: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,6 +189,7 @@ class Entry:
             the first was tested.
         merits: See `Tuned`; None of networks.
         edge: See `Tuned`.
+        tried: See `Trained`; of networks it is there.
     """
 
     name: str
@@ -197,6 +200,7 @@ class Entry:
     refit: Mapping[str, float] = field(default_factory=dict)
     merits: NDArray[np.float64] | None = None
     edge: Sequence[str] = ()
+    tried: Sequence[Mapping[str, Any]] = ()
 
     def flat(self) -> dict[str, float]:
         """Metrics with the name of their part before them, and seconds, for trackers."""

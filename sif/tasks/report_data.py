@@ -99,9 +99,17 @@ def models(study: Study, results: Results) -> list[dict[str, Any]]:
             "seconds": entry.seconds,
             "refit_seconds": entry.refit.get("seconds"),
             "edge": list(entry.edge),
+            "tried": tried(entry.tried or (
+                results.trained[name].tried if name in results.trained else ()
+            )),
         }
         for name, entry in entries.items()
     ]  # fmt: skip
+
+
+def tried(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Designs and settings among which validation chose, see `Trained`."""
+    return [rounded(dict(one)) for one in spaced(found, POINTS)]
 
 
 def _kind(study: Study, name: str) -> str:

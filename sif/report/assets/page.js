@@ -48,13 +48,13 @@ async function draw() {
 
 // Everything that was tried: a set of candidates over a size; one is chosen by click or list.
 const sets = data("tried-data") ?? [];
-const SIZES = { seconds: "seconds", steps: "weight steps", cost: "cost of its operations", parameters: "parameters" };
+const SIZES = { seconds: "seconds", since: "seconds since the model's first one", steps: "weight steps", cost: "cost of its operations", parameters: "parameters" };
 const state = { set: 0, number: null, off: {} };
 const isOff = (set, row) => set.axes.some((axis, k) => state.off[axis.block]?.has(row.choices[k]));
 const sorted = (set) => [...set.rows].sort((a, b) => (set.lower ? a.quality - b.quality : b.quality - a.quality));
 function triedRows(set, size) {
   const best = sorted(set)[0];
-  return set.rows.filter((row) => row[size] !== null && row[size] !== undefined).map((row) => ({ n: row.n, name: row.name, quality: row.quality, x: row[size], best: row === best, off: isOff(set, row) }));
+  return set.rows.filter((row) => row[size] !== null && row[size] !== undefined).map((row) => ({ n: row.n, name: row.name, quality: row.quality, x: row[size], best: row === best, off: isOff(set, row), group: row.group, users: row.users ?? null }));
 }
 function showTried() {
   const set = sets[state.set];
@@ -74,10 +74,12 @@ function showDetails() {
   const list = element("dl", null, { class: "facts" });
   const add = (name, value) => { if (value !== null && value !== undefined && value !== "") list.append(element("dt", name), element("dd", digits(value))); };
   if (row.expression && row.expression !== row.name) add("model", row.expression);
+  add("of", row.group);
   add(set.measure, row.quality);
   set.axes.forEach((axis, k) => add(axis.name, row.choices[k]));
-  for (const [key, title] of Object.entries({ seconds: "seconds", steps: "weight steps", epochs: "epochs", cost: "cost", parameters: "parameters", loss: "train loss", valid_loss: "valid loss" })) add(title, row[key]);
-  if (row.kind && !["epoch", "candidate"].includes(row.kind)) add("kind", row.kind);
+  for (const [key, title] of Object.entries({ seconds: "seconds", since: SIZES.since, steps: "weight steps", epochs: "epochs", cost: "cost", parameters: "parameters", loss: "train loss", valid_loss: "valid loss" })) add(title, row[key]);
+  if (row.users) add("judged by", `${row.users} users`);
+  if (row.kind && !["epoch", "candidate", "design"].includes(row.kind)) add("kind", row.kind);
   box.append(list);
 }
 function choose(number) {
@@ -113,6 +115,10 @@ async function redraw() {
   encoding.y.title = `${set.measure}, ${set.lower ? "lower" : "higher"} is better`;
   const positive = set.rows.map((row) => row[size]).filter((value) => value > 0);
   if (positive.length === set.rows.length && Math.max(...positive) > 50 * Math.min(...positive)) encoding.x.scale = { type: "log" };
+  if (set.groups.length) {
+    const color = { field: "group", type: "nominal", scale: { domain: set.groups }, legend: { symbolType: "circle", symbolStrokeWidth: 0 } };
+    encoding.color = { condition: encoding.color.condition.slice(0, 1), ...color };
+  }
   spec.data.values = triedRows(set, size);
   views.tried?.finalize();
   const result = await window.vegaEmbed($("chart-tried"), spec, options);

@@ -49,7 +49,7 @@ class BaselineWork:
         found = self._problem.tested(fitted.scorer, split)
         return Entry(
             name, fitted.valid.metrics, found, fitted.seconds, dict(fitted.params),
-            merits=self._able(name, fitted.valid), edge=fitted.edge,
+            merits=self._able(name, fitted.valid), edge=fitted.edge, tried=fitted.tried,
         )  # fmt: skip
 
     def tuned(self, name: str) -> Tuned:
@@ -57,7 +57,7 @@ class BaselineWork:
         fitted = self._in_time(self._chosen.pop(name).result())
         return Tuned(
             name, fitted.valid.metrics, fitted.seconds, dict(fitted.params),
-            self._able(name, fitted.valid), fitted.edge,
+            self._able(name, fitted.valid), fitted.edge, fitted.tried,
         )  # fmt: skip
 
     def refitted(
@@ -79,7 +79,7 @@ class BaselineWork:
             self._kept = {tuned.name: scorer}
         return Entry(
             tuned.name, tuned.valid, found, tuned.seconds, tuned.params, refit, tuned.merits,
-            tuned.edge,
+            tuned.edge, tuned.tried,
         )  # fmt: skip
 
     def kept(self, name: str) -> Scorer | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -55,6 +56,7 @@ def figure_data(
             "warmup": found.resting,
         },
         "function": _function(problem, results.designs[SEARCHED], network),
+        "served": _served(problem, results),
         "comparison": {
             "metric": metric,
             "reference": verdict.against,
@@ -130,6 +132,15 @@ def _with_todays_scores(history: Sequence[Mapping[str, Any]]) -> list[dict[str, 
         else dict(e)
         for e in history
     ]
+
+
+def _served(problem: InteractionProblem, results: Results) -> dict[str, Any] | None:
+    """A model in order that is served in place of ours; None: there is none."""
+    choice, model = results.choice, results.baseline
+    if choice is None or model is None or not isinstance(model.trained, OrderNetwork):
+        return None
+    shown = _function(problem, model.genotype, model.trained)
+    return {"name": choice.name, "genotype": json.loads(model.genotype.to_json()), **shown}
 
 
 def _function(

@@ -16,11 +16,13 @@ from scipy.stats import t as student
 
 from sif.config import CFConfig, CommonConfig
 from sif.data.interactions.chronological import ROLLING
+from sif.errors import first_line
 from sif.evaluation.comparison import Comparison, Outcome, Verdict
 from sif.evaluation.evaluate import MAIN_METRIC
 from sif.evaluation.metrics import merit
 from sif.problems.base import SEARCHED, State
 from sif.problems.configuration import load_job_config
+from sif.report import PAGE, write_page
 from sif.tasks.base import InTurn, JobContext, RunOne, RunResult
 from sif.tasks.cf.columns import columns
 from sif.tasks.checkpoint import LoopCheckpointer
@@ -71,6 +73,10 @@ class _Moments:
         verdict = over_moments(done, self.metric)
         document = self._document(done, models, verdict)
         write_json_atomic(context.folder / "metrics.json", document)
+        try:
+            write_page(context.folder)
+        except Exception as error:  # as that of one job, it costs nothing else
+            context.console.line(f"left out: {PAGE}: {first_line(error)}")
         context.console.result(f"\n{models_table(models, columns(config)[:SHOWN], len(done))}")
         context.console.result(f"\nverdict: {verdict.text}")
         context.console.line(
@@ -159,8 +165,9 @@ class _Moments:
                 "verdict": document["verdict"],
             }
         )  # fmt: skip
-        for name in ("metrics.json", "config.yaml"):
-            tracker.log_artifact(folder / name)
+        for name in ("metrics.json", "config.yaml", PAGE):
+            if (folder / name).exists():
+                tracker.log_artifact(folder / name)
 
     def _description(self, document: Document, models: Mapping[str, Document]) -> str:
         """The verdict and the table in markdown."""
