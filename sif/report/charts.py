@@ -17,6 +17,8 @@ ACCENT, QUIET, INK = "var(--accent)", "var(--quiet)", "var(--ink)"
 HEIGHT = 220
 MARKED = 40
 """Points of a line, in the mean, up to which each is marked."""
+LETTER, BESIDE = 6.6, 44
+"""Pixels of a letter of a legend, and of what is beside a name."""
 DASH = "\N{EN DASH}"
 """Between the ends of a range; an axis shows where it begins."""
 
@@ -87,6 +89,14 @@ def tips(**fields: str) -> list[Spec]:
     return [{"field": name, "title": title} for name, title in fields.items()]
 
 
+def legend(names: Sequence[str], **further: Any) -> Spec | None:
+    """A legend with as many columns as its names leave room for; None: one name needs none."""
+    if len(names) < 2:
+        return None
+    wide = LETTER * max(map(len, names)) + BESIDE
+    return {"columns": {"expr": f"max(1, floor(width / {wide:g}))"}, **further}
+
+
 def lines(
     rows: Rows, across: tuple[str, str], up: tuple[str, str], series: str = "series",
     height: int = HEIGHT,
@@ -107,9 +117,7 @@ def lines(
         {"field": across[0], "title": across[1], "format": ".4~g"},
         {"field": up[0], "title": up[1], "format": ".4~f"},
     ]
-    color = named(series, sort=order, scale={"range": list(COLORS)})
-    if len(order) == 1:
-        color["legend"] = None
+    color = named(series, sort=order, scale={"range": list(COLORS)}, legend=legend(order))
     ticks: Spec = {"axis": {"tickMinStep": 1}} if across[0] == "epoch" else {}
     return chart(
         rows, height,

@@ -103,7 +103,8 @@ def _timeline(timeline: Mapping[str, Any]) -> charts.Spec:
             "y": {"field": "rows", "type": "quantitative", "aggregate": "sum",
                   "title": f"rows per {days} days" if days > 1 else "rows per day",
                   "axis": {"format": "~s", "tickCount": 4}},
-            "color": charts.named("part", sort=list(PARTS), legend={"symbolType": "square"},
+            "color": charts.named("part", sort=list(PARTS),
+                                  legend=charts.legend(PARTS, symbolType="square"),
                                   scale={"domain": list(PARTS), "range": list(COLORS.values())}),
             "order": {"field": "order"},
             "tooltip": [{"field": "from", **({"type": "temporal", "format": "%Y-%m-%d"} if dated

@@ -64,15 +64,15 @@ class RunFiles:
 
         metrics = document("metrics.json")
         figures, record = document("plots/figures.json"), document(RECORD)
+        environment, genotype = document("environment.json"), document("genotype.json")
         if metrics.get("moments"):  # whose own folders have all but the metrics
             missing.clear()
         if metrics and record.get("version", VERSION) != VERSION:
             missing.append(f"{RECORD}: another version wrote it")
             record = {}
         return cls(
-            folder, config, metrics, figures, record, document("environment.json"),
-            document("genotype.json"), _lines(folder / "metrics.jsonl"), _log(folder / "log.txt"),
-            tuple(missing),
+            folder, config, metrics, figures, record, environment, genotype,
+            _lines(folder / "metrics.jsonl"), _log(folder / "log.txt"), tuple(missing),
         )  # fmt: skip
 
     @property

@@ -19,6 +19,11 @@ SIDE = 41
 """Points of a side of the surface."""
 ENCODED = {"id": "table of ids", "history": "sum of its history", "both": "table + history"}
 POINTS = 60
+POWERS = {
+    "user": "power of users' rows", "item": "power of items' rows",
+    "shift": "power of items' rows, answer", "discount": "power of popularity",
+}  # fmt: skip
+"""Constants of closed forms in words."""
 FILTERS = {
     "user": "users, by their rows",
     "item": "items, by their rows",
@@ -32,7 +37,9 @@ def section(run: RunFiles) -> Section | None:
     if run.figures.get("cells") or not (run.genotype or function):
         return None
     figures: dict[str, Any] = {}
-    if curves := function.get("curves"):
+    curves = function.get("curves") or {}
+    unchanged = bool(curves) and all(_is_straight(function["x"], one) for one in curves.values())
+    if curves and not unchanged:
         figures["curves"] = _curves(function["x"], curves)
     if function.get("surface"):
         figures["surface"] = _surface(function)
@@ -54,6 +61,7 @@ def section(run: RunFiles) -> Section | None:
         "constants": _constants(run.genotype),
         "surface": "surface" in figures,
         "curves": "curves" in figures,
+        "unchanged": unchanged,
         "decays": "decays" in figures,
         "closed": [name for name in ("response", "weights") if name in figures],
     }
@@ -66,6 +74,12 @@ def _searched(run: RunFiles) -> str:
     return "" if found == run.metrics.get("genotype") else str(found)
 
 
+def _is_straight(x: Sequence[float], curve: Sequence[float]) -> bool:
+    """True for a function that changes nothing."""
+    pairs = zip(x, curve, strict=True)
+    return all(is_number(b) and abs(a - b) <= 1e-6 * max(map(abs, x)) for a, b in pairs)
+
+
 def _served(run: RunFiles) -> dict[str, Any]:
     """The model in order that is served in place of the found one; empty: there is none."""
     served = run.figures.get("served") or {}
@@ -73,7 +87,8 @@ def _served(run: RunFiles) -> dict[str, Any]:
         return {}
     genotype, decays = served.get("genotype") or {}, served.get("decays") or {}
     return {
-        "name": str(served["name"]), "expression": str(served.get("expression", "")),
+        "name": str((run.metrics.get("served") or {}).get("expression") or served["name"]),
+        "expression": str(served.get("expression", "")),
         "diagram": scales.diagram(list(decays) or scales.given(genotype), genotype),
         "curves": bool(decays),
     }  # fmt: skip
@@ -93,8 +108,9 @@ def _choices(genotype: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
 def _constants(genotype: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Single numbers of a genotype; learned functions have more, and are drawn."""
     parameters = genotype.get("parameters") or {}
+    words = POWERS if genotype.get("space") == "closed" else {}
     return [
-        (str(name), short(one["numbers"][0]))
+        (words.get(name, str(name)), short(one["numbers"][0]))
         for name, one in parameters.items()
         if len(one["numbers"]) == 1
     ]

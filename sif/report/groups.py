@@ -84,7 +84,9 @@ def _bars(users: Mapping[str, Any], metric: str) -> charts.Spec:
     place = {
         "y": charts.named("group", sort=groups, title=None),
         "yOffset": {"field": "model", "sort": models, "scale": {"paddingOuter": 0.35}},
-        "color": charts.named("model", sort=models, scale={"range": list(charts.COLORS)}),
+        "color": charts.named(
+            "model", sort=models, scale={"range": list(charts.COLORS)}, legend=charts.legend(models)
+        ),
     }
     tooltip = [
         *charts.tips(group="group", model="model"),
@@ -123,7 +125,7 @@ def _items(items: Mapping[str, Any]) -> charts.Spec:
             "y": {"field": "recall", "type": "quantitative", "title": "found",
                   "axis": {"format": "%", "tickCount": 5}},
             "color": charts.named("model", sort=models, scale={"range": list(charts.COLORS)},
-                                  legend={"symbolType": "square"}),
+                                  legend=charts.legend(models, symbolType="square")),
             "tooltip": [
                 *charts.tips(group="train rows", model="model"),
                 {"field": "recall", "title": "found", "format": ".1%"},

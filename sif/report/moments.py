@@ -101,5 +101,6 @@ def _over_moments(
         return None
     named = ("moment", "moment"), ("value", with_unit(f"test {metric}"))
     spec = charts.lines(rows, *named)
-    spec["encoding"]["x"] |= {"axis": {"tickMinStep": 1}, "scale": {"zero": False, "nice": False}}
+    whole = {"values": list(range(1, len(jobs) + 1)), "format": "d"}
+    spec["encoding"]["x"] |= {"axis": whole, "scale": {"zero": False, "nice": False}}
     return spec

@@ -94,12 +94,13 @@ def validation(run: RunFiles) -> charts.Spec | None:
 def _logged(run: RunFiles) -> tuple[list[dict[str, Any]], str]:
     """Validations of metrics.jsonl."""
     for metric in ("ndcg@10", "rmse", "error", "perplexity"):
-        rows = [
-            {"seconds": one["seconds"], "value": one[metric], "series": one["stage"][6:]}
-            for one in run.steps
-            if str(one.get("stage", "")).startswith("train-")
-            and is_number(one.get(metric)) and is_number(one.get("seconds"))
-        ]  # fmt: skip
+        rows = []
+        for one in run.steps:
+            stage = str(one.get("stage", "")).removeprefix("re")
+            value = one.get(f"valid.{metric}", one.get(metric))
+            if stage.startswith("train-") and is_number(value) and is_number(one.get("seconds")):
+                series = stage.removeprefix("train-")
+                rows.append({"seconds": one["seconds"], "value": value, "series": series})
         if rows:
             return rows, metric
     return [], ""
@@ -169,7 +170,8 @@ def _selections(one: Tried, history: Sequence[Mapping[str, Any]]) -> charts.Spec
                       axis={"tickMinStep": 1}),
         "y": charts.named("choice", sort=order, title=None),
     }  # fmt: skip
-    legend = {"symbolType": "square"} if len(known) <= len(charts.COLORS) else None
+    few = len(known) <= len(charts.COLORS)
+    legend = charts.legend(known, symbolType="square") if few else None
     bars = {
         "mark": {"type": "bar", "height": {"band": 0.78}, "opacity": 0.34},
         "encoding": {

@@ -10,8 +10,8 @@ from sif.report.candidates import Tried
 from sif.report.files import RunFiles
 from sif.report.numbers import is_number, with_unit
 
-KEPT = 4_000
-"""Points of a set that are embedded, at most."""
+KEPT, DESIGNS = 4_000, 2_000
+"""Points of a search and of all models together that are embedded, at most."""
 GROUPS = 8
 """Models with a color of their own; the others share one."""
 OTHERS = "others"
@@ -69,7 +69,8 @@ def _of_grids(run: RunFiles) -> PointSet:
                     "kind": "design", "choices": [], "group": model["name"],
                     "users": one.get("users"),
                 })  # fmt: skip
-    found = _of_validation(run, "every design and setting of all models", rows[-KEPT:])
+    rows = rows[:: -(-len(rows) // DESIGNS) or 1]
+    found = _of_validation(run, "every design and setting of all models", rows)
     if len(rows) <= len(_shown(run)):
         return found | {"rows": []}
     groups = _best_first(rows, found["lower"])
@@ -77,7 +78,7 @@ def _of_grids(run: RunFiles) -> PointSet:
         kept = groups[:GROUPS]
         rows = [row if row["group"] in kept else row | {"group": OTHERS} for row in rows]
         groups = [*kept, OTHERS]
-    return found | {"rows": rows[-KEPT:], "sizes": ["since"], "groups": groups}
+    return found | {"rows": rows, "sizes": ["since"], "groups": groups}
 
 
 def _shown(run: RunFiles) -> list[Mapping[str, Any]]:
@@ -92,7 +93,9 @@ def _itself(run: RunFiles, model: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _best_first(rows: Sequence[Mapping[str, Any]], lower: bool) -> list[str]:
     best: dict[str, float] = {}
-    for row in rows:
+    for row in sorted(rows, key=lambda row: bool(row["users"])):
+        if row["users"] and row["group"] in best:
+            continue
         value = row["quality"] if lower else -row["quality"]
         best[row["group"]] = min(best.get(row["group"], value), value)
     return sorted(best, key=lambda name: best[name])

@@ -122,6 +122,40 @@ def run_documents() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def order_documents() -> dict[str, Any]:
+    """The files of a run that serves a model in order in place of the found function."""
+    documents = copy.deepcopy(run_documents())
+    scales = {"decays": {"shape": [1, 2], "numbers": [0.5, 6.0]}}
+    documents["plots/figures.json"]["served"] = {
+        "name": "decayed-ridge", "expression": "next item from history(0.5, last 6)",
+        "surface": None, "decays": {"0.5, last 6": [0.5**k for k in range(6)]},
+        "genotype": {"space": "history", "blocks": {"target": [[0, "next"]]},
+                     "parameters": scales},
+    }  # fmt: skip
+    return documents
+
+
+def rolling_documents() -> dict[str, Any]:
+    """The files of the parent of two moments."""
+    documents = run_documents()
+    means = {"mean": {"ndcg@10": 0.31}, "spread": {"ndcg@10": 0.02}, "valid": {"ndcg@10": 0.33},
+             "moments": 2}  # fmt: skip
+    moment = {
+        "genotype": f"found {NASTY}", "verdict": "v", "total_seconds": 40.0,
+        "protocol": {"name": "rolling", "counts": {"train": 1000, "valid": 20, "test": 30}},
+        "comparison": {"against": "ease", "difference": 0.02, "low": 0.01, "high": 0.03,
+                       "outcome": "better"},
+    }  # fmt: skip
+    metrics = documents["metrics.json"] | {
+        "protocol": {"name": "rolling", "moments": 2}, "test": means["mean"],
+        "spread": means["spread"], "valid": means["valid"], "baselines": {"ease": means},
+        "comparison": {"difference": 0.02, "low": -0.01, "high": 0.05, "outcome": "undecided",
+                       "won": 1},
+        "moments": [{"folder": f"moment-{k}", **moment} for k in (1, 2)],
+    }  # fmt: skip
+    return {"config.yaml": documents["config.yaml"], "metrics.json": metrics, "log.txt": "x\n"}
+
+
 def cell_documents() -> dict[str, Any]:
     """The files of a finished search of cells of images."""
     documents = copy.deepcopy(run_documents())

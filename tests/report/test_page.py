@@ -14,7 +14,17 @@ from sif.errors import DataError
 from sif.report import RunFiles, compare_page, run_page, write_page
 from sif.report.candidates import bounds, effects, tried
 from sif.report.results import Scale
-from tests.report.conftest import NASTY, cell_documents, model, run_documents, written
+from sif.report.scales import in_words
+from sif.report.tries import point_sets
+from tests.report.conftest import (
+    NASTY,
+    cell_documents,
+    model,
+    order_documents,
+    rolling_documents,
+    run_documents,
+    written,
+)
 
 LIMIT = 2_000_000
 """Bytes of a page."""
@@ -166,13 +176,15 @@ def test_a_killed_run_shows_what_there_is(tmp_path: Path, documents: dict[str, A
     left = ("config.yaml", "environment.json", "log.txt")
     killed = {name: documents[name] for name in left}
     killed["metrics.jsonl"] = (
-        '{"stage": "train-searched", "step": 1, "seconds": 2.0, "ndcg@10": 0.25}\n{"stage": "tr'
+        '{"stage": "train-searched", "step": 1, "seconds": 2.0, "valid.ndcg@10": 0.25}\n'
+        '{"stage": "retrain-ease-0", "step": 1, "seconds": 3.0, "valid.ndcg@10": 0.2}\n{"stage": "tr'
     )
     page = page_of(tmp_path, killed)
     assert sections(page) == ["verdict", "search", "data", "costs", "settings"]
     assert "This run has not finished" in page
     assert charts(page)["validation"]["data"]["values"] == [
-        {"seconds": 2.0, "value": 0.25, "series": "searched"}
+        {"seconds": 2.0, "value": 0.25, "series": "searched"},
+        {"seconds": 3.0, "value": 0.2, "series": "ease-0"},
     ]
 
 
@@ -257,6 +269,133 @@ def test_candidates_of_a_sampler_are_its_own_selections(
     assert {row["name"] for row in found.rows} == {"both, both, plus"}
     best = charts(page_of(tmp_path, documents))["best"]["data"]["values"]
     assert [row["value"] for row in best] == [0.9, 0.6, 0.6]
+
+
+def test_designs_that_grids_tried_are_points_of_their_models(
+    tmp_path: Path, documents: dict[str, Any]
+) -> None:
+    models = documents["report.json"]["models"]
+    models[1]["tried"] = [
+        {"name": "l2 100", "value": 0.26, "seconds": 0.2},
+        {"name": "l2 300", "value": 0.28, "seconds": 0.4},
+        {"name": "l2 900", "value": None, "seconds": 0.6},
+    ]
+    models[2]["tried"] = [{"name": "filter", "value": 0.5, "seconds": 1.0, "users": 200}]
+    run = RunFiles.read(written(tmp_path, documents))
+    grids = next(one for one in point_sets(run, tried(run)) if "every design" in one["label"])
+    assert [(row["name"], row["quality"], row["since"]) for row in grids["rows"]] == [
+        ("searched", 0.3, 1.0), ("ease: l2 100", 0.26, 0.2), ("ease: l2 300", 0.28, 0.4),
+        ("popularity: filter", 0.5, 1.0),
+    ]  # fmt: skip
+    assert grids["rows"][3]["users"] == 200
+    # Its only judgment is by some users, yet it is a group.
+    assert set(grids["groups"]) == {"searched", "ease", "popularity"}
+    assert grids["measure"] == "valid ndcg@10" and not grids["lower"]
+
+
+def test_many_models_share_a_color(tmp_path: Path, documents: dict[str, Any]) -> None:
+    tries = [{"name": "a", "value": 0.1, "seconds": 1.0}, {"name": "b", "value": 0.2, "seconds": 2}]
+    documents["report.json"]["models"] += [
+        model(f"baseline-{k}", 0.2, tried=tries) for k in range(20)
+    ]
+    run = RunFiles.read(written(tmp_path, documents))
+    grids = next(one for one in point_sets(run, []) if "every design" in one["label"])
+    assert len(grids["groups"]) == 9 and grids["groups"][-1] == "others"
+    assert {row["group"] for row in grids["rows"]} == set(grids["groups"])
+
+
+def test_a_served_model_in_order_shows_its_time_scales(tmp_path: Path) -> None:
+    page = page_of(tmp_path, order_documents())
+    text = Text(page).text
+    assert "The served model decayed-ridge" in text
+    assert "time scale: half-life 1 row, last 6" in text
+    rows = charts(page)["served-decays"]["data"]["values"]
+    assert [(row["age"], row["weight"]) for row in rows[:3]] == [(1, 1.0), (2, 0.5), (3, 0.25)]
+    assert {row["series"] for row in rows} == {"half-life 1 row, last 6"}
+
+
+@pytest.mark.parametrize(
+    ("scale", "words"),
+    [
+        ("0.5, last 6", "half-life 1 row, last 6"),
+        ("0.97, last 116", "half-life 23 rows, last 116"),
+        ("0.9, half-life 2 days, last 40", "half-life 6.6 rows, 2 days, last 40"),
+        ("half-life 2 days, last 40", "half-life 2 days, last 40"),
+        ("set", "all rows alike"),
+        ("1, last 116", "all alike, last 116"),
+    ],
+)
+def test_time_scales_are_told_in_rows(scale: str, words: str) -> None:
+    assert in_words(scale) == words
+
+
+def test_the_parent_of_moments_has_a_page_that_links_them(tmp_path: Path) -> None:
+    folder = written(tmp_path, rolling_documents())
+    part = run_documents()
+    part["metrics.json"]["test"] = {"ndcg@10": 0.25}
+    written(folder / "moment-1", part)
+    (folder / "moment-1" / "report.html").write_text("x")
+    written(folder / "moment-2", run_documents())
+    page = write_page(folder).read_text()
+    assert sections(page) == ["verdict", "moments", "data", "costs", "settings"]
+    found = Text(page)
+    assert "moment-1/report.html" in found.addresses
+    assert "moment-2/report.html" not in found.addresses  # it has none
+    assert "<script>alert" not in page
+    assert "minus the best baseline by validation, mean" in found.text
+    assert "ease 0.3100 0.0200 0.3300 2" in found.text
+    rows = charts(page)["moments"]["data"]["values"]
+    ours = [(row["moment"], row["value"]) for row in rows if row["series"] == "searched"]
+    assert ours == [(1, 0.25), (2, 0.3)]
+
+
+def test_moments_whose_folders_are_gone_are_listed(tmp_path: Path) -> None:
+    page = page_of(tmp_path, rolling_documents())
+    assert "moments" in sections(page) and "moments" not in charts(page)
+    assert "missing" not in sections(page)
+
+
+def test_errors_in_percent_have_two_decimals_and_their_unit(tmp_path: Path) -> None:
+    documents = cell_documents()
+    documents["metrics.json"] |= {"test": {"error": 200 / 3}}
+    documents["report.json"] |= {"metric": "error", "shown": "error", "higher_is_better": False}
+    for one in documents["report.json"]["models"]:
+        one["test"] = one["valid"] = {"error": 200 / 3}
+    text = Text(page_of(tmp_path, documents)).text
+    assert "66.67 % test error" in text
+    assert "66.6667" not in text
+
+
+def test_the_license_of_the_figures_is_in_the_page(
+    tmp_path: Path, documents: dict[str, Any]
+) -> None:  # fmt: skip
+    page = page_of(tmp_path, documents)
+    library = page.split('<script type="module">')[1]
+    comment = library[: library.index("*/")]
+    assert comment.startswith("/*")
+    holders = ("University of Washington Interactive Data Lab", "Mike Bostock", "Joachim Wester")
+    assert all(holder in comment for holder in holders)
+    assert "Redistributions in binary form" in comment
+
+
+def test_settings_of_methods_have_defaults_and_meanings(
+    tmp_path: Path, documents: dict[str, Any]
+) -> None:
+    documents["config.yaml"] += "methods:\n  nasp: {explore: 0.2, score: replacement_loss}\n"
+    page = page_of(tmp_path, documents)
+    rows = re.findall(r'<tr class="(\w*)"><th scope="row">(methods[\w.]+)</th>', page)
+    assert rows == [("default", "methods.nasp.explore"), ("", "methods.nasp.score")]
+    assert "score on which alpha descends" in page
+
+
+def test_a_model_that_stands_for_ours_is_drawn_once(
+    tmp_path: Path, documents: dict[str, Any]
+) -> None:
+    record = documents["report.json"]
+    record["models"][0]["stands_for"] = "order"
+    record["curves"]["order"] = record["curves"]["searched"]
+    spec = charts(page_of(tmp_path, documents))["validation"]
+    assert [row["series"] for row in spec["data"]["values"]] == ["order", "order"]
 
 
 def test_a_few_wild_candidates_do_not_stretch_the_axis() -> None:

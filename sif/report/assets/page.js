@@ -48,10 +48,11 @@ async function draw() {
 
 // Everything that was tried: a set of candidates over a size; one is chosen by click or list.
 const sets = data("tried-data") ?? [];
-const SIZES = { seconds: "seconds", since: "seconds since the model's first one", steps: "weight steps", cost: "cost of its operations", parameters: "parameters" };
+const SIZES = { seconds: "seconds", since: "seconds since its model began", steps: "weight steps", cost: "cost of its operations", parameters: "parameters" };
 const state = { set: 0, number: null, off: {} };
 const isOff = (set, row) => set.axes.some((axis, k) => state.off[axis.block]?.has(row.choices[k]));
-const sorted = (set) => [...set.rows].sort((a, b) => (set.lower ? a.quality - b.quality : b.quality - a.quality));
+// What some users alone judged is no rival of what all did.
+const sorted = (set) => [...set.rows].sort((a, b) => Boolean(a.users) - Boolean(b.users) || (set.lower ? a.quality - b.quality : b.quality - a.quality));
 function triedRows(set, size) {
   const best = sorted(set)[0];
   return set.rows.filter((row) => row[size] !== null && row[size] !== undefined).map((row) => ({ n: row.n, name: row.name, quality: row.quality, x: row[size], best: row === best, off: isOff(set, row), group: row.group, users: row.users ?? null }));
@@ -97,6 +98,7 @@ function setUpTried() {
     const set = sets[state.set];
     sizeBox.replaceChildren(...set.sizes.map((size) => element("option", SIZES[size] ?? size, { value: size })));
     list.replaceChildren(...sorted(set).slice(0, 200).map((row) => element("option", `${digits(row.quality)}  ${row.name}${row.kind === "epoch" && set.axes.length <= 6 ? `, epoch ${row.n}` : ""}`, { value: row.n })));
+    $("tried-note").textContent = set.rows.some((row) => row.users) ? "Faint points were judged by some of the users alone." : "";
     showDetails(); redraw();
   };
   setBox.addEventListener("change", takeSet);
