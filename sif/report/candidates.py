@@ -10,7 +10,7 @@ from typing import Any
 
 from sif.report.cells import INPUTS
 from sif.report.files import RunFiles
-from sif.report.numbers import is_number
+from sif.report.numbers import is_number, seconds
 
 Row = dict[str, Any]
 
@@ -192,6 +192,7 @@ def _effect(one: Tried, places: Sequence[int], block: str, k: int, name: str) ->
     ]  # fmt: skip
     return {
         "name": name,
+        "told": _told(block, name),
         "tried": len(values),
         "best": min(values, default=None) if one.lower else max(values, default=None),
         "median": statistics.median(values) if values else None,
@@ -200,6 +201,14 @@ def _effect(one: Tried, places: Sequence[int], block: str, k: int, name: str) ->
         "share": sum(counts) / total if total else None,
         "alpha": max((a for a in alphas if is_number(a)), default=None),
     }
+
+
+def _told(block: str, name: str) -> str:
+    """The name of an operation for people; half-lives are seconds."""
+    try:
+        return seconds(float(name)) if block == "half-life" else name
+    except ValueError:
+        return name
 
 
 def bounds(rows: Sequence[Row]) -> tuple[float, float]:

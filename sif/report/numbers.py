@@ -67,7 +67,7 @@ def seconds(value: Any) -> str:
     """A duration in its usual unit."""
     if not is_number(value):
         return NONE
-    for unit, size in (("h", 3600), ("min", 60)):
+    for unit, size in (("days", 86_400), ("h", 3600), ("min", 60)):
         if value >= 2 * size:
             return f"{value / size:.1f} {unit}"
     return f"{value:.1f} s" if value >= 0.05 else f"{1000 * value:.0f} ms"

@@ -142,6 +142,11 @@ def test_a_resumed_search_is_the_uninterrupted_one(
     monkeypatch.setattr(ClosedSample, "judge", property(counted))
     resumed = trained(problem_of(groups()), Kept(kept.state))
     assert resumed.network.genotype == whole.network.genotype
+    told = [[(one["name"], one["value"], one.get("users")) for one in each.tried]
+            for each in (whole, resumed)]  # fmt: skip
+    assert told[0] == told[1] and len(told[0]) > 20
+    by_all = [(value, name) for name, value, users in told[0] if users is None]
+    assert max(by_all)[1] == whole.network.expression
     assert resumed.result.epochs == whole.result.epochs
     assert judged and not set(judged) & set(kept.state["told"])
     assert resumed.result.seconds > kept.state["seconds"]

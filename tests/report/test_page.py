@@ -177,7 +177,8 @@ def test_a_killed_run_shows_what_there_is(tmp_path: Path, documents: dict[str, A
     killed = {name: documents[name] for name in left}
     killed["metrics.jsonl"] = (
         '{"stage": "train-searched", "step": 1, "seconds": 2.0, "valid.ndcg@10": 0.25}\n'
-        '{"stage": "retrain-ease-0", "step": 1, "seconds": 3.0, "valid.ndcg@10": 0.2}\n{"stage": "tr'
+        '{"stage": "retrain-ease-0", "step": 1, "seconds": 3.0, "valid.ndcg@10": 0.2}\n'
+        '{"stage": "tr'
     )
     page = page_of(tmp_path, killed)
     assert sections(page) == ["verdict", "search", "data", "costs", "settings"]

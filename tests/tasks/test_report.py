@@ -61,6 +61,19 @@ def test_ours_is_compared_with_every_other_model(finished: Path, record: dict[st
         assert one["outcome"] == "undecided" or one["corrected_p"] < 0.05
 
 
+def test_all_settings_that_validation_chose_from_are_kept(record: dict[str, Any]) -> None:
+    models = {one["name"]: one for one in record["models"]}
+    ease = models["ease"]
+    assert len(ease["tried"]) > 2
+    assert max(one["value"] for one in ease["tried"]) == pytest.approx(
+        ease["valid"]["ndcg@10"], rel=1e-5
+    )
+    seconds = [one["seconds"] for one in ease["tried"]]
+    assert seconds == sorted(seconds) and seconds[-1] <= ease["seconds"]
+    assert ease["tried"][0]["name"].startswith("l2 ")
+    assert [one["name"] for one in models["searched"]["tried"]] == ["l2 2"]
+
+
 def test_the_data_add_up(finished: Path, record: dict[str, Any]) -> None:
     data = record["data"]
     rows = pd.read_csv(finished.parent / "orders.csv")

@@ -76,6 +76,9 @@ def test_all_moments_one_after_the_other(
         np.mean([m["test"]["ndcg@10"] for m in moments])
     )
     assert whole["verdict"] in Path("run/log.txt").read_text()
+    page = Path("run/report.html").read_text()
+    assert "moment 1" in page and "moment 2" in page  # their pages are not made here
+    assert whole["verdict"] in page
     # The second moment has what the first has left of the budget.
     first, second = (one["plan"]["budget"] for one in moments)
     assert first == 30 and second == pytest.approx(60 - moments[0]["total_seconds"], abs=0.06)
