@@ -399,6 +399,17 @@ def test_a_model_that_stands_for_ours_is_drawn_once(
     assert [row["series"] for row in spec["data"]["values"]] == ["order", "order"]
 
 
+def test_functions_that_change_nothing_are_told_and_not_drawn(
+    tmp_path: Path, documents: dict[str, Any]
+) -> None:
+    assert "curves" in charts(page_of(tmp_path, documents))
+    function = documents["plots/figures.json"]["function"]
+    function["curves"]["user"] = function["x"]
+    page = page_of(tmp_path, documents)
+    assert "curves" not in charts(page)
+    assert "P and Q change nothing" in page
+
+
 def test_a_few_wild_candidates_do_not_stretch_the_axis() -> None:
     rows = [{"quality": 1 + k / 100} for k in range(30)] + [{"quality": 1e9}]
     low, high = bounds(rows)
