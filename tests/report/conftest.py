@@ -72,7 +72,8 @@ def run_documents() -> dict[str, Any]:
             "protocol": {"name": "ranking-per-user", "split_hash": "abc"},
         },
         "plots/figures.json": {
-            "function": {"expression": "e", "x": x, "curves": {"user": [a * a for a in x], "item": x},
+            "function": {"expression": "e", "x": x,
+                         "curves": {"user": [a * a for a in x], "item": x},
                          "surface": [[a * b for a in x] for b in x]},
         },
         "report.json": {
