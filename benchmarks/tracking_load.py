@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 from urllib.request import urlopen
 
 import postgres_server
@@ -38,6 +39,7 @@ SETTINGS = (
     "search.stages=[encoding,operation,weighting]", "serve=searched",
 )  # fmt: skip
 EXPERIMENT = "tracking-load"
+PARENT = "mlflow.parentRunId"
 _STAGES, _STEPS, _METRICS = 6, 40, 10
 _PATIENCE = 600.0
 """Seconds in which the server makes its tables and answers."""
@@ -81,10 +83,9 @@ def job(seed: int, folder: Path, address: str, begin: Any) -> None:
 
     It draws no figures, which takes longer than all the rest of so small a job.
     """
-    import sif.tasks.job
     from sif.cli.main import main as command
 
-    sif.tasks.job.save_and_draw = lambda *_: []
+    mock.patch("sif.tasks.ending.save_and_draw", lambda *_: []).start()
     os.chdir(folder)
     with (folder / f"job-{seed}.log").open("w") as log:
         os.dup2(log.fileno(), 1)
@@ -143,6 +144,11 @@ def received(client: Any, runs: list[Any]) -> Counter[str]:
     return counts
 
 
+def family(run: Any, below: dict[str | None, list[Any]]) -> list[Any]:
+    """A run, and all that are nested in it."""
+    return [run, *(one for child in below.get(run.info.run_id, []) for one in family(child, below))]
+
+
 def check(folder: Path, address: str, jobs: int) -> list[str]:
     """What was lost, one line each."""
     import mlflow
@@ -158,17 +164,19 @@ def check(folder: Path, address: str, jobs: int) -> list[str]:
         token = page.token
         if not token:
             break
-    tops = {run.info.run_name: run for run in runs if "mlflow.parentRunId" not in run.data.tags}
+    below: dict[str | None, list[Any]] = {}
+    for run in runs:
+        below.setdefault(run.data.tags.get(PARENT), []).append(run)
+    tops = {run.data.params["seed"]: run for run in below.get(None, [])}
     lost = [
         f"{run.info.run_name}: {run.info.status}" for run in runs if run.info.status != "FINISHED"
     ]
     for seed in range(jobs):
-        top = tops.get(f"run-{seed}")
+        top = tops.get(str(seed))
         if top is None:
             lost.append(f"run-{seed}: no run")
             continue
-        below = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == top.info.run_id]
-        here, there = logged(folder / f"run-{seed}"), received(client, [top, *below])
+        here, there = logged(folder / f"run-{seed}"), received(client, family(top, below))
         short = {name: (n, there[name]) for name, n in here.items() if there[name] < n}
         if short:
             lost.append(f"run-{seed}: logged and received: {short}")

@@ -48,12 +48,12 @@ _PARAMS = 100  # parameters per request, MLflow's limit
 _REACHED = 1.5  # seconds in which a store must answer before the job
 _MADE = 120.0  # seconds in which another process makes the tables of a store, on a machine at work
 _SECONDS = 5.0  # longest time a metric waits for its batch
-# Environment variables of MLflow, unless the user has set them. Its own retries wait minutes for a
-# server that is down; the first request finds out within seconds, later ones may take longer.
+# Environment variables of MLflow, unless the user has set them. A server that is down refuses at
+# once, and MLflow's own retries would wait minutes for it. One that answers late has many jobs.
 _QUIET = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true", "GIT_PYTHON_REFRESH": "quiet"}
 _RETRIES, _TIMEOUT = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"
-_FIRST_REQUEST = {_RETRIES: "0", _TIMEOUT: "4"}
-_LATER_REQUESTS = {_RETRIES: "1", _TIMEOUT: "10"}
+_FIRST_REQUEST = {_RETRIES: "0", _TIMEOUT: "30"}
+_LATER_REQUESTS = {_RETRIES: "1", _TIMEOUT: "90"}
 NOT_INSTALLED = "tracking: mlflow is not installed; install it or use tracking.enabled=false"
 T = TypeVar("T")
 
