@@ -3,7 +3,7 @@
 Runs the job of `python run.py --task cf` for kinds of truth and seeds, and writes one CSV row each:
 what was planted and found, whether the job calls the truth recovered (`sif/tasks/cf/recovery.py`
 says how), test NDCG@10 of the model, of the truth itself, of tuned ALS and EASE, and the verdict.
-The constants of the generator were chosen on seeds 100 to 107.
+The constants of the generator were chosen on seeds 100 to 111.
 
     python benchmarks/first_run.py --seeds 10 --output benchmarks/results/first-run.csv
 """

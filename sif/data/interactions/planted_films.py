@@ -48,7 +48,7 @@ _BEGIN, _STEP, _STARTS = 1_000_000_000, 3600, 30_000_000  # seconds
 _NEW, _FEW = 0.1, (3, 5)  # share of new users, and their films, from and to, the second excluded
 _KIN = 4  # films of its own genre that suit a film
 _LONGER = 3.0  # draws of the long taste per draw of the last few
-FEW, LONG, ONE = (0.5, 0.65), (12.0, 16.0), (3.0, 8.0)
+FEW, LONG, ONE = (0.52, 0.65), (10.0, 13.0), (3.0, 8.0)
 """Ranges of the half-lives in films: of the last few, of the long taste, of a single scale."""
 
 
@@ -163,7 +163,7 @@ KINDS = {
 
 
 def planted_films(
-    users: int = 1200, items: int = 240, *, kind: str = "two-scales", length: int = 50,
+    users: int = 1500, items: int = 240, *, kind: str = "two-scales", length: int = 50,
     seed: int = 0,
 ) -> tuple[Interactions, HistoryTruth]:  # fmt: skip
     """Generates histories of films whose truth is known.
