@@ -82,7 +82,7 @@ def _machine(run: RunFiles) -> list[tuple[str, str]]:
 
 
 def _versions(run: RunFiles) -> list[tuple[str, str]]:
-    """What else was written down."""
+    """All else that was written down."""
     rows = []
     shown = {name for name, _ in _machine(run)}
     for name, value in run.environment.items():

@@ -68,7 +68,7 @@ def _models_of_methods() -> dict[str, type[BaseModel]]:
 
 
 def _of_methods() -> dict[str, Any]:
-    """What methods have where nothing is said."""
+    """The settings of methods where nothing is said."""
     found: dict[str, Any] = {}
     for name, model in _models_of_methods().items():
         with suppress(ValueError):  # a setting without a default

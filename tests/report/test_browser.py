@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from sif.report import compare_page, write_page
-from tests.report.conftest import cell_documents, run_documents, written
+from tests.report.conftest import (
+    NASTY,
+    cell_documents,
+    order_documents,
+    rolling_documents,
+    run_documents,
+    written,
+)
 
 WAIT = 180_000
 """Milliseconds on a busy machine."""
@@ -75,6 +82,27 @@ def test_a_point_tells_its_name_and_its_details(looked_at: Looked) -> None:
     assert "encoding user\nhistory" in details
     assert page.eval_on_selector("#tried-list", "node => node.value") == "2"
     assert wrong == []
+
+
+def test_designs_of_grids_have_the_colors_of_their_models(browser: Any, tmp_path: Path) -> None:
+    documents = run_documents()
+    documents["report.json"]["models"][1]["tried"] = [
+        {"name": NASTY, "value": 0.28, "seconds": 1.0},
+        {"name": "l2 1", "value": 0.9, "seconds": 2.0, "users": 200},
+    ]
+    page, wrong = opened(browser, write_page(written(tmp_path, documents)))
+    page.select_option("#tried-set", label="every design and setting of all models")
+    page.wait_for_selector("#chart-tried .role-legend-label")
+    labels = page.locator("#chart-tried .role-legend-label text").all_text_contents()
+    assert set(labels) == {"searched", "ease", "popularity"}
+    assert "Faint points" in page.inner_text("#tried-note")
+    # What some users judged comes last, however good.
+    assert "l2 1" in page.locator("#tried-list option").last.inner_text()
+    page.focus("#tried-list")
+    page.keyboard.press("End")
+    assert "judged by\n200 users" in page.inner_text("#tried-details")
+    assert wrong == []
+    page.context.close()
 
 
 def test_choices_become_a_setting(looked_at: Looked) -> None:
@@ -143,13 +171,17 @@ def test_light_and_dark_follow_the_system_and_the_button(browser: Any, path: Pat
     page.context.close()
 
 
-@pytest.mark.parametrize("kind", ["run", "cells", "compared"])
+@pytest.mark.parametrize("kind", ["run", "cells", "compared", "order", "rolling"])
 def test_a_narrow_screen_has_no_overflow(
     kind: str, browser: Any, path: Path, tmp_path: Path
 ) -> None:  # fmt: skip
     shown = path
     if kind == "cells":
         shown = write_page(written(tmp_path / "cells", cell_documents()))
+    if kind == "order":
+        shown = write_page(written(tmp_path / "order", order_documents()))
+    if kind == "rolling":
+        shown = write_page(written(tmp_path / "rolling", rolling_documents()))
     if kind == "compared":
         cells = written(tmp_path / "cells", cell_documents())
         shown = compare_page([path.parent, cells], tmp_path / "c.html")
