@@ -482,9 +482,17 @@ def _has_model(run: Any) -> bool:
 
 def _experiment_id(client: Any, name: str) -> str:
     """The experiment of that name, which is made if it is not there."""
+    from mlflow.exceptions import MlflowException
+
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
-        return str(client.create_experiment(name, tags=KIND))
+        try:
+            return str(client.create_experiment(name, tags=KIND))
+        except MlflowException:
+            experiment = client.get_experiment_by_name(name)
+            if experiment is None:
+                raise
+            # Another job made it in the meantime.
     for key, value in KIND.items():
         if key not in experiment.tags:  # somebody else's choice stays
             client.set_experiment_tag(experiment.experiment_id, key, value)

@@ -522,6 +522,27 @@ def test_a_server_that_is_down_costs_one_warning_and_no_time(
     assert "secret" not in warning
 
 
+def test_an_experiment_that_another_job_makes_first_is_used(
+    client: Any, uri: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import mlflow
+
+    made = client.create_experiment("at the same time")
+    found = mlflow.MlflowClient.get_experiment_by_name
+    asked: list[str] = []
+
+    def too_early(self: Any, name: str) -> Any:
+        asked.append(name)
+        return found(self, name) if len(asked) > 1 else None
+
+    monkeypatch.setattr(mlflow.MlflowClient, "get_experiment_by_name", too_early)
+    tracker = MlflowTracker("at the same time", "r", uri)
+    tracker.close()
+    assert client.get_run(tracker.run_id).info.experiment_id == made
+    assert asked == ["at the same time"] * 2
+    assert not capfd.readouterr().err
+
+
 def test_a_server_that_never_answers_costs_seconds(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
