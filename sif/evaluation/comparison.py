@@ -48,12 +48,13 @@ class Comparison:
 
     def told(self, metric: str, ours: float, other: float, over: str) -> str:
         """Both values of the metric, their difference and its interval `over` so many users."""
-        interval = f"95 % interval over {over} {self.low:+.4f} to {self.high:+.4f}"
+        digits = 4 if abs(ours) < 10 else 2  # of a share; of percent and perplexities
+        interval = f"95 % interval over {over} {self.low:+.{digits}f} to {self.high:+.{digits}f}"
         if not (math.isfinite(self.low) and math.isfinite(self.high)):
             interval = f"no interval: {over}"
         return (
-            f"{metric} {ours:.4f} against {other:.4f}, difference {self.difference:+.4f} "
-            f"({interval})"
+            f"{metric} {ours:.{digits}f} against {other:.{digits}f}, "
+            f"difference {self.difference:+.{digits}f} ({interval})"
         )
 
 

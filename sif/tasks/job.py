@@ -220,8 +220,11 @@ class JobRunner:
         """The words that stand first in the verdict on a search; empty: none."""
         ours = self.entrants.ours
         if ours not in found:
-            given = ours in self.entrants.given
-            return "" if given else f"{ours} {self._missing(ours)}, so {self._source} stands for it"
+            if ours in self.entrants.given:
+                return ""
+            if self.study.is_found(self._source) and ours not in self._diverged:
+                return f"the answer of the search is {self._source}"
+            return f"{ours} {self._missing(ours)}, so {self._source} stands for it"
         if self._source != ours:
             return f"validation prefers {self._source} to what the search found"
         return "the search did not move" if found[ours].at_rest else ""

@@ -107,6 +107,10 @@ class Study(ABC):
         """The problem that an entrant searches; None: the one of all."""
         return None
 
+    def is_found(self, name: str) -> bool:
+        """True for an entrant that is a stage of the search by itself."""
+        return False
+
     def expression(self, design: Any) -> str:
         """A design on one line."""
         return self.problem_of(design).expression(design)

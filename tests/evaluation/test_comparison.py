@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from sif.errors import DataError
-from sif.evaluation.comparison import compare, counted, holm, one_verdict, verdict
+from sif.evaluation.comparison import Comparison, compare, counted, holm, one_verdict, verdict
 from sif.evaluation.evaluate import Evaluation
 from sif.evaluation.metrics import paired_bootstrap
 
@@ -127,6 +127,15 @@ def test_one_user_and_metrics_that_are_not_finite_have_no_interval() -> None:
     assert found.against == "b" and found.comparison is not None
     assert found.comparison.outcome == "undecided"
     assert found.text.startswith("undecided: ndcg@10 is not finite: x against b")
+
+
+@pytest.mark.parametrize(("ours", "text"), [
+    (0.25, "rmse 0.2500 against 0.2000, difference +0.0500 (95 % interval over 9 users +0.0100 to"),
+    (68.3333, "rmse 68.33 against 0.20, difference +0.05 (95 % interval over 9 users +0.01 to"),
+])  # fmt: skip
+def test_digits_are_those_that_a_value_needs(ours: float, text: str) -> None:
+    found = Comparison(0.05, 0.01, 0.09, "worse").told("rmse", ours, 0.2, "9 users")
+    assert found.startswith(text)
 
 
 def test_units_are_counted_in_words() -> None:

@@ -45,7 +45,7 @@ from sif.tasks.cf import opening as opening_lines
 from sif.tasks.cf import summary_words as words
 from sif.tasks.cf.baseline_work import BaselineWork
 from sif.tasks.cf.columns import columns
-from sif.tasks.cf.entrants import entrants_of, without_prospect
+from sif.tasks.cf.entrants import FAR_AHEAD, entrants_of, without_prospect
 from sif.tasks.cf.recovery import Recovery, recovery, told_of_product
 from sif.tasks.cf.refits import Problems, SecondFits
 from sif.tasks.cf.serving import saved, served_document, served_model, unseen_model
@@ -160,6 +160,10 @@ class InteractionStudy(Study):
     def searched_by(self, name: str) -> OrderProblem | HistoryProblem | None:
         """That of item-item models for its entrant, or of a reader."""
         return self.order if name == ORDER else self.readers.get(name)
+
+    def is_found(self, name: str) -> bool:
+        """True for models in order and closed forms."""
+        return name in FAR_AHEAD
 
     # Second fits
 
