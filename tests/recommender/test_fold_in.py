@@ -271,11 +271,12 @@ def value(
     return float(fold.objective.weight(len(others)) * data + ridge)
 
 
-def test_the_benchmark_ranks_what_problems_rank() -> None:
+def test_the_benchmark_ranks_what_problems_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     known = interactions()
     train = known.select(known.ids[:, 1] != 4)
     trained = Trained(genotype(), "ranking", known=train)
     place = Path(__file__).parents[2] / "benchmarks" / "fold_in.py"
+    monkeypatch.syspath_prepend(place.parent)
     spec = importlib.util.spec_from_file_location("fold_in", place)
     assert spec is not None and spec.loader is not None
     script = importlib.util.module_from_spec(spec)
