@@ -7,7 +7,7 @@ be used is refused with its file, line and column.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from os import PathLike
@@ -59,6 +59,8 @@ RECOGNIZED: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 _TOLD = 12  # columns listed in a message
+_OF_TIMES = re.compile(r"^(date|time)[_ ]|(date|time)$|(^|[_ ])(on|at|when)$", re.IGNORECASE)
+"""Names of columns that probably have times."""
 
 
 @dataclass(frozen=True)
@@ -162,8 +164,22 @@ def from_table(table: Table, columns: Columns) -> Interactions:
         vocabularies=tuple(vocabulary for vocabulary, _ in numbered),
         rating=rating,
         timestamp=timestamp,
-        notes=(*table.notes, *notes),
+        notes=(*table.notes, *unread_times(table, roles, columns), *notes),
     )
+
+
+def unread_times(table: Header, roles: Mapping[str, int], columns: Columns) -> tuple[str, ...]:
+    """A note on columns that probably have times, where none is read and none was refused."""
+    if "timestamp" in roles or columns.timestamp is not None:
+        return ()
+    others = [name for place, name in enumerate(table.columns) if place not in roles.values()]
+    like = [name for name in others if _OF_TIMES.search(name)]
+    if not like:
+        return ()
+    read = ", ".join(f"{role}={table.columns[place]}" for role, place in roles.items())
+    name = table.setting.format("timestamp")
+    told = f"{', '.join(map(repr, like))} may have times: {name}, such as {like[0]!r}"
+    return (f"columns read: {read}; no times; {told}",)
 
 
 def _ratings(

@@ -56,7 +56,7 @@ def numbered(spooled: Spooled, scratch: Scratch) -> Interactions:
         for part in numbers:
             scratch.append("all.ids", part)
     rating = timestamp = None
-    notes = request.source.notes
+    notes = (*request.source.notes, *request.notes)
     if "rating" in columns:
         with request.naming("rating"):
             rating = _ratings(columns["rating"], scratch, request.source.name)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sif.data.interactions.readers import Columns, assign, cell_error, remedy_of
+from sif.data.interactions.readers import Columns, assign, cell_error, remedy_of, unread_times
 from sif.data.reading import reading
 from sif.data.streamed.ahead import reading_ahead
 from sif.data.streamed.columns import (
@@ -64,6 +64,12 @@ class Request:
                 place = f"{source.name}: column {source.schema.names[position]!r}"
                 raise DataError(f"{place}: expected single values, found {kind}")
         return cls(source, names, roles)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """On columns that are not read, see `unread_times`."""
+        header = _Header(tuple(self.source.schema.names), self.source.header_place)
+        return unread_times(header, self.roles, self.names)
 
     def column(self, role: str) -> str:
         """The name of the column of a role."""

@@ -36,6 +36,19 @@ def data_lines(config: CFConfig, label: str, split: Split) -> list[str]:
     return [*lines, f"{label}: {len(rows):,} interactions, {sizes}; {told}"]
 
 
+def on_times(split: Split, later: bool) -> list[str]:
+    """Says where the rows of rankings have times that the split does not follow.
+
+    Args:
+        split: All parts.
+        later: Whether the valid rows come later than their users' train rows.
+    """
+    if split.interactions.timestamp is None or later or split.protocol == "file":
+        return []
+    told = f"rows have times, and {split.protocol} does not split by them"
+    return [f"{told}; data.protocol=last-item does, and models in order are tried then"]
+
+
 def on_fields(fields: Sequence[str], baselines: Collection[str]) -> list[str]:
     """Says what baselines do not see of further fields."""
     if not fields[2:] or not baselines:

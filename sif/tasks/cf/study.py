@@ -30,7 +30,7 @@ from sif.problems.controls import FIXED, fixed_multiply
 from sif.problems.histories import READERS, HistoryProblem
 from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import follows
-from sif.problems.order import ORDER, OrderProblem
+from sif.problems.order import ORDER, OrderProblem, comes_later
 from sif.problems.plan import Costs, OwnCost
 from sif.recommender.extend import with_owned
 from sif.recommender.file_checks import FittedOn
@@ -380,6 +380,7 @@ class InteractionStudy(Study):
         notes += opening_lines.on_fields(fields, self.baselines)
         notes += opening_lines.on_blocks(self.problem)
         if self.config.objective == "ranking":
+            notes += opening_lines.on_times(split, comes_later(self.problem))
             notes += opening_lines.on_drawn_users(split.test)
             known = Populations.of(split, again=self.refits)
             notes += opening_lines.on_new_users(known, self.problem.cold_choice)

@@ -63,6 +63,7 @@ _FAMILIES = {
     "spectrum": "what users have is condensed to a few tastes, and what suits a user's is "
     "recommended",
 }  # fmt: skip
+_NO_ORDER = "The model does not look at the order of rows."
 _SHORT, _MEDIUM = 1.5, 4.0
 """Half-lives in rows up to which a scale is that of the last one or two, or of the last few."""
 
@@ -88,7 +89,9 @@ def found_words(design: Any, expression: str) -> str:
             return _order_words(linear_design(design))
         if design.space == CLOSED:
             family = closed_design(design)
-            return f"{_capital(_FAMILIES[family.name])}. The order of rows does not count."
+            return (
+                f"{_capital(_FAMILIES[family.name])}. The model does not look at the order of rows."
+            )
         if ENCODING_BLOCK in design.blocks:
             return _function_words(design)
     return f"A user and an item meet by {expression}."
@@ -96,7 +99,7 @@ def found_words(design: Any, expression: str) -> str:
 
 def _order_words(design: LinearDesign) -> str:
     if not design.decays:
-        return f"{_capital(_FAMILIES['item-item'])}. The order of rows does not count."
+        return f"{_capital(_FAMILIES['item-item'])}. {_NO_ORDER}"
     scales = [_scale_words(decay) for decay in sorted(design.decays, key=lambda one: one.gamma)]
     words = [f"The next item follows {_joined(scales)}"]
     if len(scales) > 1:

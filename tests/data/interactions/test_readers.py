@@ -6,6 +6,7 @@ import io
 import lzma
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -529,3 +530,18 @@ def test_rows_of_a_parquet_that_its_bytes_cannot_hold(tmp_path: Path) -> None:
                    write_batch_size=1 << 30, compression="zstd")  # fmt: skip
     with pytest.raises(DataError, match=r"at most 1,000 rows a byte, found 3,000,000 in \d+"):
         read_interactions(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize(("name", "said"), [
+    ("bought_on", True), ("delivery_date", True), ("sold at", True), ("date_of_order", True),
+    ("price", False), ("season", False), ("format", False),
+])  # fmt: skip
+def test_columns_that_may_have_times_are_named(name: str, said: bool, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"shopper,article,{name}\na,x,2024-01-02\n")
+    columns = Columns(user="shopper")
+    notes = read_interactions(path, columns).notes
+    told = "columns read: user=shopper, item=article; no times; "
+    expected = (f"{told}{name!r} may have times: data.timestamp, such as {name!r}",)
+    assert notes == (expected if said else ())
+    assert read_interactions(path, replace(columns, timestamp="")).notes == ()
