@@ -84,7 +84,7 @@ class Verdict:
         result = self.comparison
         if result is None or self.no_interval:
             return self
-        alone, among = (f"{one:.3f}" if one >= 5e-4 else "< 0.001" for one in (result.p, p))
+        alone, among = (f"{one:.3f}" if one >= 5e-4 else "below 0.001" for one in (result.p, p))
         told = f"{self.text}; p {alone}, as one of {count} comparisons {among} (Holm)"
         if result.outcome == "undecided" or p < LEVEL:
             return replace(self, text=told)
