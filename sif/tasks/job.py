@@ -222,8 +222,9 @@ class JobRunner:
         if ours not in found:
             if ours in self.entrants.given:
                 return ""
-            if self.study.is_found(self._source) and ours not in self._diverged:
-                return f"the answer of the search is {self._source}"
+            stage = self.study.stage_in_words(self._source)
+            if stage and ours not in self._diverged:
+                return f"the search's answer is a {stage}"
             return f"{ours} {self._missing(ours)}, so {self._source} stands for it"
         if self._source != ours:
             return f"validation prefers {self._source} to what the search found"

@@ -107,9 +107,9 @@ class Study(ABC):
         """The problem that an entrant searches; None: the one of all."""
         return None
 
-    def is_found(self, name: str) -> bool:
-        """True for an entrant that is a stage of the search by itself."""
-        return False
+    def stage_in_words(self, name: str) -> str:
+        """An entrant that is a stage of the search by itself; empty for others."""
+        return ""
 
     def expression(self, design: Any) -> str:
         """A design on one line."""

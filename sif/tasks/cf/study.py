@@ -161,9 +161,9 @@ class InteractionStudy(Study):
         """That of item-item models for its entrant, or of a reader."""
         return self.order if name == ORDER else self.readers.get(name)
 
-    def is_found(self, name: str) -> bool:
-        """True for models in order and closed forms."""
-        return name in FAR_AHEAD
+    def stage_in_words(self, name: str) -> str:
+        """Models in order and closed forms."""
+        return FAR_AHEAD.get(name, "")
 
     # Second fits
 

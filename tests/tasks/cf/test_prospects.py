@@ -47,7 +47,7 @@ def test_no_function_is_searched_where_the_next_item_is_known(
     document, log = job()
     assert "left out: searched: no function of pairs comes near the model in order" in log
     assert "of order, as searched is left out" in log and "searched diverged" not in log
-    assert "\nverdict: the answer of the search is order; next item" in log
+    assert "\nverdict: the search's answer is a model in order; next item" in log
     assert "search nasp 1/2" not in log and "random-function" not in document["baselines"]
     assert document["search"] is None
     assert document["left_out"].keys() == {"searched", "random-function", "fixed-multiply"}
