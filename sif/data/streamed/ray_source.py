@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
@@ -35,6 +36,8 @@ from sif.utils.version import __version__
 
 _READER = RayUser("data.reader", "RAY_ADDRESS")
 _AHEAD = 1 << 31  # bytes of pieces that wait in the memory of the cluster, about
+_LEAVING = 10.0  # seconds in which a thread of Ray Data ends
+_ROUNDS, _PAUSE = 5, 0.2  # looks at the actors that are left, and seconds between
 _EXECUTOR = "StreamingExecutor"  # threads of Ray Data
 _ACTORS = ("datasets_stats_actor", "AutoscalingRequester")
 
@@ -361,10 +364,12 @@ def _without_actors(ray: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(Exception):  # the cluster may be gone
-            for name, space in actors() - before:
-                if name in _ACTORS:
-                    ray.kill(ray.get_actor(name, space))
+        for _ in range(_ROUNDS):  # one that is just being made has no name yet
+            with suppress(Exception):  # the cluster may be gone
+                for name, space in actors() - before:
+                    if name in _ACTORS:
+                        ray.kill(ray.get_actor(name, space))
+            time.sleep(_PAUSE)
 
 
 @contextmanager
@@ -377,6 +382,7 @@ def _without_threads() -> Iterator[None]:
         for thread in set(threading.enumerate()) - before:
             if thread.name.startswith(_EXECUTOR):
                 thread.shutdown(force=True)  # type: ignore[attr-defined]
+                thread.join(_LEAVING)  # until then it may start an actor again
 
 
 @contextmanager
