@@ -55,8 +55,8 @@ def order(**names: str) -> Genotype:
         (
             order(target="any"),
             (
-                "Each item that a user has speaks for others, by a weight for each pair. The order "
-                "of rows does not count."
+                "Each item that a user has speaks for others, by a weight for each pair. The model "
+                "does not look at the order of rows."
             ),
         ),
         (genotype_of(Spectrum()), "What users have is condensed to a few tastes, and what suits"),
