@@ -16,6 +16,7 @@ import numpy as np
 from sif.errors import DataError
 from sif.evaluation.evaluate import Evaluation
 from sif.evaluation.metrics import Interval, merit, paired_bootstrap, paired_ratio_bootstrap
+from sif.utils.digits import digits_of
 
 Outcome = Literal["better", "undecided", "worse"]
 LEVEL = 0.05
@@ -48,7 +49,7 @@ class Comparison:
 
     def told(self, metric: str, ours: float, other: float, over: str) -> str:
         """Both values of the metric, their difference and its interval `over` so many users."""
-        digits = 4 if abs(ours) < 10 else 2  # of a share; of percent and perplexities
+        digits = digits_of(metric)
         interval = f"95 % interval over {over} {self.low:+.{digits}f} to {self.high:+.{digits}f}"
         if not (math.isfinite(self.low) and math.isfinite(self.high)):
             interval = f"no interval: {over}"

@@ -9,12 +9,13 @@ from typing import Any
 from sif.errors import first_line
 from sif.report import cells, charts, found, results
 from sif.report.files import RunFiles
-from sif.report.numbers import decimals, digits_of, is_number, seconds, short, signed, with_unit
+from sif.report.numbers import decimals, is_number, seconds, short, signed, with_unit
 from sif.report.page import body, rendered
 from sif.report.results import Scale
 from sif.report.section import Section
 from sif.report.settings import dotted_settings
 from sif.utils.checkpoint import write_text_atomic
+from sif.utils.digits import digits_of
 
 PLACES = ("output_dir", "tracking.", "checkpoint_seconds")
 """Beginnings of settings that cannot change what is found."""

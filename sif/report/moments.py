@@ -8,8 +8,9 @@ from typing import Any
 from sif.errors import DataError
 from sif.report import charts
 from sif.report.files import PAGE, RunFiles
-from sif.report.numbers import decimals, digits_of, is_number, seconds, signed, with_unit
+from sif.report.numbers import decimals, is_number, seconds, signed, with_unit
 from sif.report.section import Section
+from sif.utils.digits import digits_of
 
 DRAWN = 6
 """Models whose values are drawn over the moments, the best ones by validation."""

@@ -27,14 +27,7 @@ def plain(value: Any) -> Any:
     return value
 
 
-COARSE = {"error": 2, "perplexity": 2}
-"""Metrics whose numbers are large, and their decimals; the others have four."""
 UNITS = {"error": " %"}
-
-
-def digits_of(metric: str) -> int:
-    """Decimals of a metric's values, also where more follows its name."""
-    return COARSE.get(metric.rpartition(" ")[2], 4)
 
 
 def with_unit(metric: str) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sif.report.files import RunFiles
-from sif.report.numbers import decimals, digits_of, is_number, p_value, signed, with_unit
+from sif.report.numbers import decimals, is_number, p_value, signed, with_unit
 from sif.report.section import Section
+from sif.utils.digits import digits_of
 
 WIDTH, MARGIN = 200.0, 8.0
 """Pixels of the column of intervals, and of its air."""

@@ -8,8 +8,9 @@ from typing import Any
 from sif.report import candidates, charts, tries
 from sif.report.candidates import Tried, bounds, effects, share
 from sif.report.files import RunFiles
-from sif.report.numbers import digits_of, is_number, plain, seconds, with_unit
+from sif.report.numbers import is_number, plain, seconds, with_unit
 from sif.report.section import Section
+from sif.utils.digits import digits_of
 
 PARALLEL = 300
 """Lines of the parallel coordinates, at most: the best ones."""

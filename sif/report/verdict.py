@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from sif.report.files import RunFiles
-from sif.report.numbers import UNITS, decimals, digits_of, is_number, seconds, signed
+from sif.report.numbers import UNITS, decimals, is_number, seconds, signed
 from sif.report.section import Section
+from sif.utils.digits import digits_of
 
 OUTCOMES = {
     "better": "Better than the baseline",

@@ -129,12 +129,12 @@ def test_one_user_and_metrics_that_are_not_finite_have_no_interval() -> None:
     assert found.text.startswith("undecided: ndcg@10 is not finite: x against b")
 
 
-@pytest.mark.parametrize(("ours", "text"), [
-    (0.25, "rmse 0.2500 against 0.2000, difference +0.0500 (95 % interval over 9 users +0.0100 to"),
-    (68.3333, "rmse 68.33 against 0.20, difference +0.05 (95 % interval over 9 users +0.01 to"),
+@pytest.mark.parametrize(("metric", "text"), [
+    ("rmse", "rmse 0.2500 against 0.2000, difference +0.0500 (95 % interval over 9 users +0.0100"),
+    ("error", "error 0.25 against 0.20, difference +0.05 (95 % interval over 9 users +0.01 to"),
 ])  # fmt: skip
-def test_digits_are_those_that_a_value_needs(ours: float, text: str) -> None:
-    found = Comparison(0.05, 0.01, 0.09, "worse").told("rmse", ours, 0.2, "9 users")
+def test_digits_are_those_of_the_metric(metric: str, text: str) -> None:
+    found = Comparison(0.05, 0.01, 0.09, "worse").told(metric, 0.25, 0.2, "9 users")
     assert found.startswith(text)
 
 

@@ -364,12 +364,15 @@ def _without_actors(ray: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        for _ in range(_ROUNDS):  # one that is just being made has no name yet
-            with suppress(Exception):  # the cluster may be gone
-                for name, space in actors() - before:
-                    if name in _ACTORS:
+        with suppress(Exception):  # the cluster may be gone
+            for _ in range(_ROUNDS):  # Ray takes a moment to forget one that it ends
+                left = [one for one in actors() - before if one[0] in _ACTORS]
+                if not left:
+                    break
+                for name, space in left:
+                    with suppress(ValueError):  # it has just ended
                         ray.kill(ray.get_actor(name, space))
-            time.sleep(_PAUSE)
+                time.sleep(_PAUSE)
 
 
 @contextmanager
