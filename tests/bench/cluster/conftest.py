@@ -20,6 +20,7 @@ from sif.bench.cluster.files import Files
 from sif.bench.cluster.node import carry_out
 from sif.bench.cluster.orders import Order, Report
 from sif.bench.executor import Needs
+from sif.utils.locks import locked
 
 ROOT = Path(__file__).parents[3]
 PATIENCE = 240.0  # seconds that a busy machine may take for anything here
@@ -120,6 +121,15 @@ class FakeCluster:
     def stop(self) -> frozenset[str]:
         self.home.stopping = True
         return self.running()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def only_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One module at a time: a Ray takes all cores, and beside another one it loses its own."""
+    folder = tmp_path_factory.getbasetemp()
+    shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    with locked(shared, "expected the Ray of another module to end", wait=2 * 60 * 60):
+        yield
 
 
 @pytest.fixture(autouse=True)
