@@ -176,6 +176,17 @@ class DataConfig(Section):
         description="file or folder with a split made elsewhere; the name of the data set is then "
         "only a label",
     )
+    item_features: AbsolutePath | None = Field(
+        None, description="table of features of items, keyed by id: categories, tags, numbers, "
+        "texts and vectors; CSV, Parquet and the like"
+    )  # fmt: skip
+    user_features: AbsolutePath | None = Field(
+        None, description="table of features of users, as of items"
+    )
+    feature_kinds: dict[str, str] = Field(
+        {}, description="column of a table of features to its kind: category, tags, number, text, "
+        "vector or ignore; others are recognized by their values"
+    )  # fmt: skip
     dir: AbsolutePath | None = Field(None, description="folder that holds or receives data files")
     planted: PlantedConfig = PlantedConfig()
 

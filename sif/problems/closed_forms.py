@@ -34,6 +34,7 @@ from sif.problems.closed_sample import (
 )
 from sif.problems.halving import Halving, patience
 from sif.problems.interactions import CLOSED_STAGE, InteractionProblem
+from sif.problems.part_rows import feature_rows
 from sif.problems.plan import OwnCost
 from sif.problems.refit import SolvedRefit
 from sif.spaces.closed.clicks import Clicks
@@ -230,7 +231,8 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
         """
         with torch_threads(self._threads):
             drawn = fitted_users(self.train_part, self._seed)
-            clicks = Clicks(pair_matrix(self.train_part, drawn), self._seed)
+            pairs = pair_matrix(self.train_part, drawn)
+            clicks = Clicks(pairs, self._seed, feature_rows(self.train_part))
             return self.network(design).take(closed_design(design).weights(clicks))
 
     def summary(self, name: str, trained: Trained[ClosedNetwork]) -> str:

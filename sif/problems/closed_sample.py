@@ -16,6 +16,7 @@ from sif.errors import DivergedError, RankError
 from sif.evaluation.evaluate import evaluated_users, pair_matrix
 from sif.evaluation.metrics import ranking_metrics
 from sif.problems.halving import Judge, patience
+from sif.problems.part_rows import feature_rows
 from sif.spaces.closed.clicks import Clicks
 from sif.spaces.closed.family import AnyWeights, Family
 from sif.utils.device import lacks_memory
@@ -78,7 +79,8 @@ class ClosedSample:
 
     def __init__(self, train: Interactions, valid: Interactions, seed: int) -> None:
         drawn = fitted_users(train, seed)
-        self._seed, self.clicks = seed, Clicks(pair_matrix(train, drawn), seed)
+        self._seed = seed
+        self.clicks = Clicks(pair_matrix(train, drawn), seed, feature_rows(train))
         wanted = pair_matrix(valid, drawn)
         both = (np.diff(wanted.indptr) > 0) & (np.diff(self.clicks.pairs.indptr) > 0)
         users = np.random.default_rng([seed, 0xC5]).permutation(np.flatnonzero(both))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from sif.data.interactions import Interactions
 from sif.errors import DataError
 from sif.evaluation.scorers import Scale
+from sif.spaces.closed.features import FeatureRows, column_groups
 
 
 def known_rows(train: Interactions, valid: Interactions) -> Interactions:
@@ -18,6 +20,15 @@ def known_rows(train: Interactions, valid: Interactions) -> Interactions:
     counts = [np.bincount(train.ids[:, f], minlength=n) for f, n in enumerate(train.sizes)]
     met = np.all([c[valid.ids[:, f]] > 0 for f, c in enumerate(counts)], axis=0)
     return valid.select(met) if met.any() else valid
+
+
+def feature_rows(part: Interactions, field: int = 1) -> FeatureRows | None:
+    """Features of all items (field 1) or users (0) of a part; None where it has none."""
+    features = part.item_features if field else part.user_features
+    if features is None:
+        return None
+    groups = column_groups([(column.start, column.stop) for column in features.columns])
+    return FeatureRows(csr_matrix(features.aligned(part.vocabularies[field])), groups)
 
 
 def scale_of(part: Interactions, objective: str) -> Scale:

@@ -22,6 +22,7 @@ import torch
 from sif.baselines import BASELINES
 from sif.config import CFConfig, TrainConfig
 from sif.core.genotype import Genotype
+from sif.data.features.attach import with_features
 from sif.data.interactions import Interactions
 from sif.errors import BudgetError, ConfigError, DataError, DivergedError
 from sif.evaluation.evaluate import Evaluation, evaluate_on
@@ -113,7 +114,7 @@ def started(budget: float | str | timedelta | None) -> TimeBudget:
 
 def learn(
     data: Any, valid: Any, config: CFConfig, baselines: Sequence[str] | None, budget: TimeBudget,
-    reporter: Reporter,
+    reporter: Reporter, features: Mapping[str, Any] | None = None,
 ) -> Learned:  # fmt: skip
     """Searches, trains the searched function and fixed multiply, serves the one validation prefers.
 
@@ -127,18 +128,20 @@ def learn(
         baselines: Names of the baselines in the report; None: `AUTO`.
         budget: Of everything.
         reporter: Hears remarks.
+        features: Tables of features of "item" and "user", in place of those that settings name.
 
     Raises:
         DataError, ConfigError: Data or settings that cannot be used.
     """
     with torch_threads(config.threads):
-        known, problem = prepared(data, valid, config, budget)
+        known, problem = prepared(data, valid, config, budget, features)
         return _Fit(problem, known, budget, reporter).run(baselines)
 
 
 def prepared(
-    data: Any, valid: Any, config: CFConfig, budget: TimeBudget
-) -> tuple[Interactions, InteractionProblem]:
+    data: Any, valid: Any, config: CFConfig, budget: TimeBudget,
+    features: Mapping[str, Any] | None = None,
+) -> tuple[Interactions, InteractionProblem]:  # fmt: skip
     """All interactions, and the problem of their train and validation part.
 
     Raises:
@@ -147,7 +150,14 @@ def prepared(
     with budget.stage("reading"):
         runtime = make_runtime(config.device, config.seed, config.threads)
         runtime = replace(runtime, out_of_time=budget.out_of_time)
-        known, train, held = parts(data, valid, config.seed, config.data, config.objective)
+        rows = parts(data, valid, config.seed, config.data, config.objective)
+        described, notes = with_features(rows[0], config.data, **(features or {}))
+        for note in notes:
+            _logger.info("%s", note)
+        tables = described.item_features, described.user_features
+        known, train, held = (
+            replace(part, item_features=tables[0], user_features=tables[1]) for part in rows
+        )
         problem = InteractionProblem(train, held, config, runtime)
         problem.check_method(config.method)
         check_retrieval(config.retrieval)

@@ -25,6 +25,7 @@ from sif.baselines import BASELINES
 from sif.baselines.base import Params
 from sif.config.cf import DataConfig, ExcludeSeen, Retrieval
 from sif.core.genotype import Genotype
+from sif.data.features.table import Features
 from sif.data.interactions import Interactions, Vocabulary
 from sif.errors import MALFORMED, CheckpointError, ConfigError, first_line
 from sif.evaluation.cold_start import ColdStartRule, cold_rows
@@ -60,6 +61,8 @@ FILE = "recommender.safetensors"
 _FORMER_NAMES = {"neighbours": "neighbors"}
 """Keys in files of earlier versions, and today's."""
 
+FEATURES = ("item_features", "user_features")
+"""Tables of features in a file."""
 NONE = np.zeros(0, dtype=np.int64)
 """No row."""
 
@@ -91,6 +94,7 @@ class ServedModel:
         baseline: Name of the baseline that it is, with its parameters; empty: none.
         retrieval: How the best items are to be found, see `sif.recommender.approximation`.
         graph: Of the items, by which most users are answered; None: all are answered exactly.
+        item_features, user_features: Of the ids; None: none are known.
     """
 
     genotype: Genotype
@@ -112,6 +116,8 @@ class ServedModel:
     baseline: str = ""
     retrieval: Retrieval = "auto"
     graph: ItemGraph | None = None
+    item_features: Features | None = None
+    user_features: Features | None = None
 
     @classmethod
     def of(
@@ -167,6 +173,7 @@ class ServedModel:
             problem.config.data.lasting,
             tuple(np.flatnonzero(cold_rows(problem.train_part, f)) for f in (0, 1)),
             exclude_seen=problem.config.exclude_seen, retrieval=problem.config.retrieval,
+            item_features=known.item_features, user_features=known.user_features,
         )  # fmt: skip
 
     @classmethod
@@ -189,6 +196,7 @@ class ServedModel:
             problem.config.data.lasting,
             tuple(np.flatnonzero(cold_rows(problem.train_part, f)) for f in (0, 1)),
             exclude_seen=problem.config.exclude_seen, retrieval=problem.config.retrieval,
+            item_features=known.item_features, user_features=known.user_features,
         )  # fmt: skip
 
     @property
@@ -393,6 +401,9 @@ class ServedModel:
         if self.cold_start is not None:
             state["fallback"] = [self.cold_start.order, self.cold_start.cold_users]
             state["cold_order"] = self.cold_start.name
+        for name in FEATURES:
+            if (table := getattr(self, name)) is not None:
+                state[name] = table.state()
         if self.report is not None:
             state["report"] = dataclasses.asdict(self.report)
         write_graph(folder, None, {})  # first: no graph must stand beside another model
@@ -447,7 +458,8 @@ class ServedModel:
             TypeAdapter(Report | None).validate_python(state.get("report")),
             _owned(state.get("owned"), sizes[0]), state.get("exclude_seen", "all"),
             state.get("fitted_on", "train"), state.get("baseline", ""),
-            state.get("retrieval", "auto"),
+            state.get("retrieval", "auto"), None,
+            *(Features.restored(state[name]) if name in state else None for name in FEATURES),
         )  # fmt: skip
 
 

@@ -119,7 +119,10 @@ class Recommender(Estimator):
     # Learning
 
     @public_method
-    def fit(self, data: Any, valid: Any = None, *, refit: str = "all") -> Self:
+    def fit(
+        self, data: Any, valid: Any = None, *, refit: str = "all", item_features: Any = None,
+        user_features: Any = None,
+    ) -> Self:  # fmt: skip
         """Searches a function, trains it and fixed multiply, and serves what validation prefers.
 
         The report is of models that have not seen the validation part. What is served is then
@@ -136,6 +139,10 @@ class Recommender(Estimator):
                 user's interactions, the last ones of rankings with times.
             refit: "all" or "valid" fits again on the rows of both; "none" serves the first fit. As
                 long as it is "all", a setting `refit` rules.
+            item_features: A table keyed by item id, a data frame or a file: categories, tags,
+                numbers, texts and vectors (`sif.data.features`); None: the setting
+                `data.item_features`.
+            user_features: The same of users.
 
         Returns:
             The same object.
@@ -155,7 +162,10 @@ class Recommender(Estimator):
         if "baselines" in config.model_fields_set:
             baselines = named_baselines(config.baselines, config.objective)
         reporter = Reporter(self.verbose)
-        model, valid_metrics, report = learn(data, valid, config, baselines, budget, reporter)
+        features = {"item": item_features, "user": user_features}
+        model, valid_metrics, report = learn(
+            data, valid, config, baselines, budget, reporter, features
+        )
         self._serve(model, validation_metrics_=valid_metrics, searched_function_=report.found)
         return self
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ import numpy.typing as npt
 from sif.data.interactions.columns import Int64Array
 from sif.data.interactions.vocabulary import Vocabulary
 from sif.errors import DataError, ShapeError
+
+if TYPE_CHECKING:
+    from sif.data.features.table import Features
 
 _ROWS = 1 << 21  # of a slice
 _NO_ORDER = "interactions: expected timestamps, or rows in order (data.order=rows), found neither"
@@ -41,6 +44,7 @@ class Interactions:
         notes: How columns were read that do not say it themselves, one line each.
         dropped: Pairs of user and item that filters removed, under vocabularies of their own: users
             have these items, although nothing is trained on them. None: there are none.
+        user_features, item_features: Of the ids, by id; None: none are known.
 
     Raises:
         ShapeError: The arrays do not fit one another.
@@ -55,6 +59,8 @@ class Interactions:
     titles: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     dropped: Interactions | None = None
+    user_features: Features | None = None
+    item_features: Features | None = None
 
     def __post_init__(self) -> None:
         k = len(self.fields)
@@ -197,7 +203,7 @@ def concatenate(parts: Sequence[Interactions]) -> Interactions:
 
     Args:
         parts: At least one. Ratings, timestamps or places that one part lacks are dropped in the
-            result.
+            result. Features are those of the first.
 
     Returns:
         The rows of all parts in order, ids renumbered into the union of the vocabularies; dropped
@@ -236,6 +242,8 @@ def concatenate(parts: Sequence[Interactions]) -> Interactions:
         titles=titles,
         notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
         dropped=concatenate(dropped) if dropped else None,
+        user_features=first.user_features,
+        item_features=first.item_features,
     )
 
 

@@ -16,6 +16,7 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
+from sif.spaces.closed.features import FeatureRows
 from sif.spaces.linear.inputs import MAX_SIDE, MOST_SCALES
 from sif.utils.ranks import sharing
 
@@ -53,15 +54,19 @@ class Clicks:
     Args:
         pairs: CSR float32 (n_users, n_items) of ones.
         seed: Of randomized spectra.
+        features: Of the items; None: there are none.
 
     Attributes:
-        pairs: The matrix.
+        pairs, features: The arguments.
         n_items: Items.
         counts: (n_items,) clicks of each item.
     """
 
-    def __init__(self, pairs: sp.csr_matrix, seed: int) -> None:
+    def __init__(
+        self, pairs: sp.csr_matrix, seed: int, features: FeatureRows | None = None
+    ) -> None:
         self.pairs, self.n_items, self._seed = pairs, pairs.shape[1], seed
+        self.features = features
         self.counts = np.bincount(pairs.indices, minlength=self.n_items)
         self._lengths = np.diff(pairs.indptr)
         self._kept: dict[tuple[Any, ...], Any] = {}
@@ -79,7 +84,8 @@ class Clicks:
 
     def only(self, items: NDArray[np.int64]) -> Clicks:
         """The same users on some items alone."""
-        return Clicks(sp.csr_matrix(self.pairs[:, items]), self._seed)
+        features = None if self.features is None else self.features.of(items)
+        return Clicks(sp.csr_matrix(self.pairs[:, items]), self._seed, features)
 
     def scaled(self, user: float, item: float) -> sp.csr_matrix:
         """Du^-user X Di^-item: CSR float32 (n_users, n_items)."""
@@ -104,6 +110,19 @@ class Clicks:
         result = torch.from_numpy(found)
         ranks.add(result)
         return result
+
+    @property
+    def alike(self) -> sp.csr_matrix:
+        """Feature rows whose products say how alike clicked items are; others have zeros."""
+        features = self.features
+        assert features is not None  # noqa: S101
+
+        def made() -> sp.csr_matrix:
+            clicked = self.counts > 0
+            rows = features.weighted(clicked)
+            return sp.csr_matrix(sp.diags(clicked.astype(np.float32)) @ rows)
+
+        return self._once(("alike",), made)
 
     def products(self, items: NDArray[np.int64], user: float, item: float) -> sp.csr_matrix:
         """Rows of the scaled products X~' X~: CSR float32 (len(items), n_items)."""

@@ -20,6 +20,8 @@ FAMILIES: Mapping[str, type[Family]] = {
     kind.name: kind for kind in (GraphFilter, Spectrum, ItemItem, ChebyshevFilter)
 }
 """Those of a search, the quickest first."""
+LATER: Mapping[str, float] = {"features": 0.0}
+"""Constants that earlier versions did not have, and what they were then."""
 OPEN = Genotype(NAME, {BLOCK: ((0, ANY),)})
 """The design of whatever a search finds."""
 
@@ -40,6 +42,8 @@ def closed_design(genotype: Genotype) -> Family:
     kind = FAMILIES[genotype.operation(BLOCK)]
     expected = set(kind().constants)
     found = {name: numbers for name, (shape, numbers) in genotype.parameters.items()}
+    for name in expected & LATER.keys() - found.keys():  # written by an earlier version
+        found[name] = (LATER[name],)
     if set(found) != expected or any(len(numbers) != 1 for numbers in found.values()):
         raise GenotypeError(
             f"genotype: {kind.name}: expected one number for each of "

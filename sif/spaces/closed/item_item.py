@@ -3,7 +3,9 @@
 With X~ = Du^-a X Di^-b and G = X~' X~, P = (G + Lambda)^-1, the weights are B = I - P diag(P)^-1
 (EASE, Steck, WWW 2019, equation 8), and scores x Di^-b B Di^b. Lambda is a ridge penalty and
 p/(1 - p) times the diagonal of G: what training on histories without a share p of their items comes
-to (EDLAE, Steck, NeurIPS 2020, section 3).
+to (EDLAE, Steck, NeurIPS 2020, section 3). Where items have features F, c F F' is added to G, as if
+every feature were a user who has the items that have it (CEASE, Jeunen, Van Balen and Goethals,
+RecSys 2020, section 3.1).
 """
 
 from __future__ import annotations
@@ -25,6 +27,9 @@ from sif.spaces.linear.inputs import FREQUENT, all_solved, solved_items
 from sif.spaces.linear.ridge import TOLERANCE
 from sif.spaces.linear.weights import ItemWeights
 
+FEATURES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+"""Weights of features: none, and those between which nothing changed on MovieLens 1M."""
+
 
 @dataclass(frozen=True)
 class ItemItem(Family):
@@ -38,6 +43,7 @@ class ItemItem(Family):
         discount: Power of popularity by which scores are divided.
         frequent: Rows of an item that is solved for; others stand alone (`sif.spaces.linear.
             inputs`). Small catalogs are solved for as a whole.
+        features: c, in mean squares of an item's column, which is what a row of features has.
     """
 
     l2: float = 5.0
@@ -46,6 +52,7 @@ class ItemItem(Family):
     item: float = 0.0
     discount: float = 0.0
     frequent: float = FREQUENT
+    features: float = 0.0
 
     name: ClassVar[str] = "item-item"
     grids: ClassVar[Mapping[str, Grid]] = {
@@ -55,6 +62,7 @@ class ItemItem(Family):
         "item": (-0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5),
         "discount": (-0.2, -0.1, 0.0, 0.1, 0.2, 0.3),
         "frequent": (0.0,),
+        "features": (0.0,),
     }
     known: ClassVar[tuple[Mapping[str, float], ...]] = (
         {"l2": 5.0},
@@ -69,10 +77,13 @@ class ItemItem(Family):
 
     @classmethod
     def grids_on(cls, clicks: Clicks) -> Mapping[str, Grid]:
-        """With frequent items, where not all are solved for."""
-        if all_solved(clicks.n_items):
-            return cls.grids
-        return {**cls.grids, "frequent": (10.0, 20.0, 50.0)}
+        """With frequent items, where not all are solved for, and with features that there are."""
+        grids = dict(cls.grids)
+        if not all_solved(clicks.n_items):
+            grids["frequent"] = (10.0, 20.0, 50.0)
+        if clicks.features is not None:
+            grids["features"] = FEATURES
+        return grids
 
     def weights(self, clicks: Clicks) -> ItemWeights:
         """Fits; of a large catalog dense weights from frequent items, sparse from others.
@@ -95,9 +106,7 @@ class ItemItem(Family):
 
     def _penalties(self, squares: Tensor) -> Tensor:
         """Lambda's diagonal, of the squares (n,) of the columns."""
-        filled = squares[squares > 0]
-        level = float(filled.mean()) if len(filled) else 1.0
-        return self.l2 * level + self.dropout / (1 - self.dropout) * squares
+        return self.l2 * _level(squares) + self.dropout / (1 - self.dropout) * squares
 
     def _all(self, clicks: Clicks) -> Tensor:
         """B (n_items, n_items)."""
@@ -106,26 +115,35 @@ class ItemItem(Family):
         def penalized() -> Tensor:
             gram = clicks.gram(self.user)
             gram.mul_(scale[:, None]).mul_(scale)
-            gram.diagonal().add_(self._penalties(gram.diagonal().clone()))
+            penalties = self._penalties(gram.diagonal().clone())
+            if self.features:
+                alike = clicks.alike
+                weight = self.features * _level(gram.diagonal())
+                gram.add_(torch.from_numpy((alike @ alike.T).toarray()), alpha=weight)
+            gram.diagonal().add_(penalties)
             return gram
 
         return _without_own(inverted(penalized))
 
     def _some(self, clicks: Clicks, items: NDArray[np.int64]) -> ItemWeights:
         """B from frequent items to all, and what each other item says alone."""
-        cross = clicks.products(items, self.user, self.item)
+        products = clicks.products(items, self.user, self.item)
         scaled = clicks.scaled(self.user, self.item)
         squares = np.zeros(clicks.n_items)
         np.add.at(squares, scaled.indices, scaled.data.astype(np.float64) ** 2)
         penalties = self._penalties(torch.from_numpy(squares)).float()
+        cross = products.toarray()
+        if self.features:
+            weight = np.float32(self.features * _level(torch.from_numpy(squares)))
+            cross += weight * (clicks.alike[items] @ clicks.alike.T).toarray()
 
         def penalized() -> Tensor:
-            gram = torch.from_numpy(cross[:, items].toarray())
+            gram = torch.from_numpy(cross[:, items])
             gram.diagonal().add_(penalties[items])
             return gram
 
         inverse = inverted(penalized)
-        dense = inverse @ torch.from_numpy(cross.toarray())
+        dense = inverse @ torch.from_numpy(cross)
         dense[:, items] = _without_own(inverse)
         alone = self._alone(clicks, items, squares + penalties.numpy())
         return ItemWeights(dense.numpy(), clicks.n_items, items, alone)
@@ -165,8 +183,15 @@ class ItemItem(Family):
         told = [f"{k} {v:g}" for k, v in self.constants.items() if v and k in ("l2", "dropout")]
         told += [f"n_u^{-self.user:g}"] if self.user else []
         told += [f"n_i^{-self.item:g}"] if self.item else []
+        told += [f"features {self.features:g}"] if self.features else []
         end = f" / popularity^{self.discount:g}" if self.discount else ""
         return f"item-item({', '.join(told)}){end}"
+
+
+def _level(squares: Tensor) -> float:
+    """The mean of the squares (n,) of the columns that have entries; 1: none has."""
+    filled = squares[squares > 0]
+    return float(filled.mean()) if len(filled) else 1.0
 
 
 def inverted(make: Callable[[], Tensor]) -> Tensor:

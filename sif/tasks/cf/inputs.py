@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sif.baselines import named_baselines
 from sif.config import CFConfig, did_you_mean
+from sif.data.features.attach import with_features
 from sif.data.interactions import (
     Columns,
     Split,
@@ -78,7 +79,8 @@ def load_data(config: CFConfig) -> tuple[Dataset | None, Split]:
         )
     if config.data.time_buckets is not None:
         split = with_time_buckets(split, config.data.time_buckets)
-    return dataset, split
+    rows, notes = with_features(split.interactions, config.data)
+    return dataset, replace(split, interactions=rows, notes=(*split.notes, *notes))
 
 
 def _load_split(config: CFConfig) -> tuple[Dataset | None, Split]:

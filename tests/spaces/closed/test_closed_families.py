@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from sif.core.genotype import Genotype
 from sif.errors import DivergedError, GenotypeError
 from sif.spaces.closed import clicks as shared
+from sif.spaces.closed import features as features_of
 from sif.spaces.closed import weights as weighing
 from sif.spaces.closed.clicks import Clicks
 from sif.spaces.closed.design import FAMILIES, OPEN, closed_design, genotype_of
 from sif.spaces.closed.family import AnyWeights, Family
+from sif.spaces.closed.features import FeatureRows, combinations
 from sif.spaces.closed.filters import ChebyshevFilter, GraphFilter, interpolated
 from sif.spaces.closed.item_item import ItemItem, inverted
 from sif.spaces.closed.network import ClosedNetwork
@@ -322,3 +324,43 @@ def test_a_randomized_spectrum_does_not_depend_on_others(monkeypatch: pytest.Mon
     clicks.spectrum(0.5, 0.5, 32)
     for one, other in zip(alone, clicks.spectrum(0.5, 0.5, 4), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_features_are_users_who_have_the_items_that_have_them() -> None:
+    """EASE on the clicks with such users below them, whose weight is c times the mean square."""
+    rows = pairs()
+    features = np.random.default_rng(3).random((rows.shape[1], 7)) < 0.3
+    groups = ((0, 4), (4, 7))
+    given = FeatureRows(sp.csr_matrix(features.astype(np.float32)), groups)
+    clicks = Clicks(rows, 0, given)
+    n, clicked = rows.shape[1], clicks.counts > 0
+    documents = features[clicked].sum(axis=0)
+    weighted = features * clicked[:, None] * np.log1p(clicked.sum() / documents)
+    for start, stop in groups:
+        length = np.sqrt((weighted[:, start:stop] ** 2).sum(axis=1, keepdims=True))
+        weighted[:, start:stop] /= np.maximum(length, 1e-30)
+    weighted /= np.maximum(np.sqrt((weighted**2).sum(axis=1, keepdims=True)), 1e-30)
+    level = clicks.counts[clicked].mean()
+    stacked = np.vstack([rows.toarray(), np.sqrt(0.5 * level) * weighted.T])
+    inverse = np.linalg.inv(stacked.T @ stacked + 2.0 * level * np.eye(n))
+    expected = np.eye(n) - inverse / np.diag(inverse)
+    np.fill_diagonal(expected, 0.0)
+    found = table(ItemItem(l2=2.0, features=0.5).weights(clicks))
+    assert np.abs(found - expected).max() < 1e-4
+    without = table(ItemItem(l2=2.0).weights(clicks))
+    assert np.array_equal(without, table(ItemItem(l2=2.0).weights(Clicks(rows, 0))))
+    assert np.abs(found - without).max() > 1e-3
+
+
+@pytest.mark.parametrize(("n", "m"), [(40, 9), (40, 90)])
+def test_combinations_solve_kernel_ridge_by_either_side_and_by_conjugate_gradients(
+    n: int, m: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draws = np.random.default_rng(0)
+    rows = sp.csr_matrix((draws.random((n + 5, m)) * (draws.random((n + 5, m)) < 0.3)), dtype="f4")
+    known, others = sp.csr_matrix(rows[:n]), sp.csr_matrix(rows[n:])
+    dense, asked = known.toarray().astype(float), others.toarray().astype(float)
+    expected = np.linalg.solve(dense @ dense.T + 0.7 * np.eye(n), dense @ asked.T)
+    assert np.abs(combinations(known, others, 0.7) - expected).max() < 1e-4
+    monkeypatch.setattr(features_of, "DIRECT", 0)
+    assert np.abs(combinations(known, others, 0.7) - expected).max() < 1e-3

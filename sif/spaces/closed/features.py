@@ -1,0 +1,128 @@
+"""Features of items in closed forms: rows whose products say how alike items are; ridge on them.
+
+Each column of a table counts alike: its rows are weighted by inverse document frequency, divided by
+their length, put side by side, and divided by their length again. A product of two rows is then at
+most 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+DIRECT = 3_000
+"""Items or features, whichever are fewer, up to which the equations are solved directly."""
+ITERATIONS, TOLERANCE = 60, 1e-4
+"""Of conjugate gradients, which solve larger ones."""
+COLUMNS = 512
+"""Right sides that are solved for at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureRows:
+    """Features of all items of a catalog.
+
+    Attributes:
+        matrix: CSR float32 (n_items, m); zeros where an item has none.
+        groups: First number and the one behind the last of each column of the table.
+    """
+
+    matrix: sp.csr_matrix
+    groups: tuple[tuple[int, int], ...]
+
+    def of(self, items: NDArray[np.int64]) -> FeatureRows:
+        """Those of some items alone."""
+        return FeatureRows(sp.csr_matrix(self.matrix[items]), self.groups)
+
+    def weighted(self, trained: Mask, idf: float = 1.0) -> sp.csr_matrix:
+        """Rows (n_items, m) of length 1, or 0 of items that share nothing with a trained one.
+
+        Args:
+            trained: bool (n_items,), the items that count as documents.
+            idf: Power of log(documents / documents with the feature).
+        """
+        parts = [self._group(start, stop, trained, idf) for start, stop in self.groups]
+        return _normalized(sp.csr_matrix(sp.hstack(parts, format="csr")))
+
+    def _group(self, start: int, stop: int, trained: Mask, idf: float) -> sp.csr_matrix:
+        rows = sp.csr_matrix(self.matrix[:, start:stop])
+        known = sp.csr_matrix(rows[trained])
+        documents = np.bincount(known.indices, minlength=stop - start)
+        weights = np.log1p(trained.sum() / np.maximum(documents, 1)) ** idf * (documents > 0)
+        scaled = rows @ sp.diags(weights.astype(np.float32))
+        return _normalized(sp.csr_matrix(scaled))
+
+
+def _normalized(rows: sp.csr_matrix) -> sp.csr_matrix:
+    rows.eliminate_zeros()
+    squares = np.asarray(rows.multiply(rows).sum(axis=1)).ravel()
+    lengths = np.maximum(np.sqrt(squares), np.finfo(np.float32).tiny)
+    parts = rows.data / np.repeat(lengths, np.diff(rows.indptr)), rows.indices, rows.indptr
+    return sp.csr_matrix(parts, rows.shape, dtype=np.float32)
+
+
+def combinations(known: sp.csr_matrix, others: sp.csr_matrix, ridge: float) -> Numbers:
+    """Weights by which known items stand for others that are like them: kernel ridge regression.
+
+    Whatever is known of the n items, t (n, ...), is foretold of c others as A' t, where A solves
+    (K + ridge I) A = k, K are the products of known rows, and k those of known and other rows
+    (Saunders, Gammerman and Vovk, ICML 1998).
+
+    Args:
+        known: CSR (n, m) of `FeatureRows.weighted`.
+        others: CSR (c, m).
+        ridge: Above 0; the larger, the more an average of all that are alike.
+
+    Returns:
+        A, float32 (n, c).
+    """
+    if known.shape[1] <= min(DIRECT, known.shape[0]):  # (F F' + r)^-1 F G' = F (F'F + r)^-1 G'
+        inner = (known.T @ known).toarray().astype(np.float64)
+        inner[np.diag_indices_from(inner)] += ridge
+        solved = np.linalg.solve(inner, others.T.toarray())
+        return np.asarray(known @ solved, dtype=np.float32)
+    if known.shape[0] <= DIRECT:
+        kernel = (known @ known.T).toarray().astype(np.float64)
+        kernel[np.diag_indices_from(kernel)] += ridge
+        return np.linalg.solve(kernel, (known @ others.T).toarray()).astype(np.float32)
+    found = np.empty((known.shape[0], others.shape[0]), np.float32)
+    for start in range(0, others.shape[0], COLUMNS):
+        right = (known @ others[start : start + COLUMNS].T).toarray().astype(np.float32)
+        found[:, start : start + COLUMNS] = _conjugate(known, right, np.float32(ridge))
+    return found
+
+
+def _conjugate(known: sp.csr_matrix, right: Numbers, ridge: np.float32) -> Numbers:
+    """Solves (F F' + ridge I) A = right by conjugate gradients, all columns side by side."""
+    turned = sp.csr_matrix(known.T)
+    found = right / (1 + ridge)  # the diagonal of F F' is 1
+    rest = right - (known @ (turned @ found) + ridge * found)
+    step, square = rest.copy(), _squares(rest)
+    enough = TOLERANCE**2 * np.maximum(_squares(right), np.finfo(np.float32).tiny)
+    for _ in range(ITERATIONS):
+        if (square <= enough).all():
+            break
+        image = known @ (turned @ step) + ridge * step
+        size = square / np.maximum((step * image).sum(axis=0), np.finfo(np.float32).tiny)
+        found += size * step
+        rest -= size * image
+        following = _squares(rest)
+        step = rest + following / np.maximum(square, np.finfo(np.float32).tiny) * step
+        square = following
+    return np.asarray(found, dtype=np.float32)
+
+
+def _squares(columns: Numbers) -> Numbers:
+    return np.asarray((columns * columns).sum(axis=0))
+
+
+def column_groups(bounds: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Bounds of columns that have numbers."""
+    return tuple((start, stop) for start, stop in bounds if stop > start)

@@ -1,0 +1,191 @@
+"""Tables of features: every kind by hand, recognized kinds, further rows, and bad tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sif.config.cf import DataConfig
+from sif.data.features import Features, read_features
+from sif.data.features.attach import with_features
+from sif.data.features.columns import KNOTS, WORDS
+from sif.data.features.read import further_features
+from sif.data.interactions import Vocabulary, read_frame
+from sif.errors import DataError
+
+
+def films(**columns: Any) -> pd.DataFrame:
+    return pd.DataFrame({"item": ["a", "b", "c", "d"], **columns})
+
+
+def numbers(**columns: Any) -> list[list[float]]:
+    return read_features(films(**columns), "item").matrix.toarray().tolist()
+
+
+def test_categories_and_tags_are_ones_of_their_labels_in_order() -> None:
+    assert numbers(kind=["x", "y", None, "x"]) == [[1, 0], [0, 1], [0, 0], [1, 0]]
+    found = read_features(films(tags=["p|q", "q", "", ["r", "p", "r"]]), "item")
+    assert found.columns[0].labels == ("p", "q", "r")
+    assert found.matrix.toarray().tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 0], [1, 0, 1]]
+
+
+def test_a_number_is_shared_by_its_two_neighbors_among_the_quantiles() -> None:
+    values = np.arange(15.0)
+    frame = pd.DataFrame({"item": np.arange(15), "year": values})
+    found = read_features(frame, "item")
+    knots = np.array(found.columns[0].knots)
+    assert knots.tolist() == pytest.approx(np.linspace(0, 14, KNOTS).tolist())
+    rows = found.matrix.toarray()
+    assert (rows @ knots).tolist() == pytest.approx(values.tolist())  # linear between knots
+    assert rows.sum(axis=1).tolist() == pytest.approx([1.0] * 15)
+    beyond = further_features(pd.DataFrame({"item": ["z"], "year": [1e9]}), "item", found)
+    assert beyond.matrix.toarray()[0].tolist() == [0] * (KNOTS - 1) + [1]
+
+
+def test_words_are_hashed_without_regard_to_case_and_count_once() -> None:
+    texts = ["The quick brown fox runs", "quick QUICK a b c d", "", "one two three four five six"]
+    found = read_features(films(plot=texts), "item")
+    assert (found.columns[0].kind, found.width) == ("text", WORDS)
+    rows = found.matrix.toarray()
+    assert rows.sum(axis=1).tolist() == [5, 5, 0, 6]
+    assert (rows[0] @ rows[1]) == 1  # quick
+
+
+def test_vectors_have_length_one_and_zeros_stay_zeros() -> None:
+    given = [np.array([3.0, 4.0]), [0.0, 0.0], None, (0.0, -2.0)]
+    assert np.allclose(numbers(v=given), [[0.6, 0.8], [0, 0], [0, 0], [0, -1]])
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        ([1, 2, 3, 4], "number"), (["1.5", "2", "", "7"], "number"), ([0, 1, 1, 0], "category"),
+        ([True, False, None, True], "category"), (["a", "b", "a", "c"], "category"),
+        (["a|b", "c", "d", "e"], "tags"), ([["a"], ["b"], [], ["c"]], "tags"),
+        ([[0.5, 1.0]] * 4, "vector"), ([[1, 2]] * 4, "tags"), ([None] * 4, "category"),
+        ([f"a film about {n} of my cats" for n in "wxyz"], "text"),
+    ],
+)  # fmt: skip
+def test_kinds_are_recognized(cells: list[Any], kind: str) -> None:
+    frame = films(other=["x"] * 4, it=pd.Series(cells, dtype=object))
+    assert read_features(frame, "item").columns[1].kind == kind
+
+
+def test_kinds_may_be_named_and_columns_ignored() -> None:
+    frame = films(year=[1990, 1991, 1990, 2000], note=["x"] * 4)
+    found = read_features(frame, "item", {"year": "category", "note": "ignore"})
+    assert [(c.name, c.labels) for c in found.columns] == [("year", ("1990", "1991", "2000"))]
+
+
+def test_rows_of_a_vocabulary_are_found_by_id_and_zeros_where_there_is_none() -> None:
+    found = read_features(films(kind=["x", "y", None, "x"]), "item")
+    words = Vocabulary(["d", "new", "b", "c"])
+    assert found.aligned(words).toarray().tolist() == [[1, 0], [0, 0], [0, 1], [0, 0]]
+    assert found.unknown(words) == 1
+    assert found.having("kind", "x", words).tolist() == [True, False, False, False]
+    with pytest.raises(DataError, match="features: kind: expected one of x, y, found 'z'"):
+        found.having("kind", "z", words)
+
+
+def test_further_rows_have_the_same_columns_and_unseen_values_count_as_missing() -> None:
+    found = read_features(films(kind=["x", "y", None, "x"], year=[1, 2, 3, 4]), "item")
+    more = pd.DataFrame({"other": [1, 2, 3], "kind": ["y", "unseen", None], "id": ["e", "f", "a"]})
+    further = further_features(more, "item", found)
+    assert further.matrix.toarray()[:, :2].tolist() == [[0, 1], [0, 0], [0, 0]]
+    assert not further.matrix.toarray()[:, 2:].any()
+    both = found.joined(further)
+    words = Vocabulary(list("abcdef"))
+    assert both.aligned(words).toarray()[:, :2].tolist() == [
+        [0, 0], [0, 1], [0, 0], [1, 0], [0, 1], [0, 0],
+    ]  # fmt: skip
+
+
+def test_a_state_is_read_back_and_a_damaged_one_refused() -> None:
+    found = read_features(films(kind=["x", "y", None, "x"], year=[1, 2, 3, 4]), "item")
+    again = Features.restored(found.state())
+    assert again.hash == found.hash
+    assert again.columns == found.columns
+    broken = found.state()
+    broken["columns"][0]["stop"] = 1
+    with pytest.raises(ValueError, match="expected column 'year' from 1, found 2"):
+        Features.restored(broken)
+
+
+def test_interactions_get_the_features_of_their_ids_and_say_so(tmp_path: Path) -> None:
+    rows = read_frame(pd.DataFrame({"user": list("uvu"), "item": list("bca"), "r": [1, 2, 3]}))
+    films(genre=["x|y", "y", None, "x"]).to_csv(tmp_path / "f.csv", index=False)
+    config, end = DataConfig(item_features=tmp_path / "f.csv"), "have no interactions"
+    found, notes = with_features(rows, config)
+    assert found.select(np.array([0])).item_features is found.item_features
+    assert notes == (
+        f"features of items: genre (tags, 2); 2 of 3 items have some; 1 ids of the table {end}",
+    )
+    with pytest.raises(DataError) as caught:
+        with_features(rows, DataConfig(feature_kinds={"genre": "tags"}))
+    told = "data.feature_kinds: expected a column of no table of features, found 'genre'"
+    assert str(caught.value) == told
+
+
+def test_files_are_read_alike(tmp_path: Path) -> None:
+    frame = films(genre=["x|y", "y", None, "x"], year=[1990.0, 2000.0, None, 2010.0])
+    frame.to_csv(tmp_path / "f.csv", index=False)
+    frame.to_csv(tmp_path / "f.tsv", index=False, sep="\t")
+    frame.to_parquet(tmp_path / "f.parquet")
+    known = read_features(frame, "item").hash
+    for name in ("f.csv", "f.tsv", "f.parquet"):
+        assert read_features(tmp_path / name, "item").hash == known, name
+
+
+def test_a_hundred_thousand_categories_are_read_quickly_and_small() -> None:
+    frame = pd.DataFrame({"item": np.arange(100_000), "brand": [f"b{n}" for n in range(100_000)]})
+    found = read_features(frame, "item")
+    assert found.width == 100_000
+    assert found.matrix.nnz == 100_000
+
+
+@pytest.mark.parametrize(
+    ("frame", "told"),
+    [
+        (films(year=["1990", "x"] + ["7"] * 2).assign(year=["1990"] * 3 + ["?"]), None),
+        (pd.DataFrame({"item": list("aba"), "g": list("xyz")}),
+         "item features row 3: item: expected one row for each id, found 'a' again"),
+        (pd.DataFrame({"item": ["a", None], "g": list("xy")}),
+         "item features row 2: item: expected an id, found nothing"),
+        (pd.DataFrame({"thing": ["a"], "g": ["x"]}),
+         "item features: expected a column of ids such as item or id, found 'thing', 'g'"),
+        (pd.DataFrame({"item": ["a"], "g": [None]}),
+         "item features: expected columns with values beside the id, found none"),
+        (pd.DataFrame({"item": ["a"]}),
+         "item features: expected columns with values beside the id, found none"),
+        (films(v=[[1.0, 2.0], [1.0], None, None]),
+         "item features row 2: v: expected 2 numbers, found shape (1,)"),
+        (films(v=[[1.0, np.nan], [1.0, 1.0], None, None]),
+         "item features row 1: v: expected finite numbers, found 'nan'"),
+    ],
+)  # fmt: skip
+def test_bad_tables_are_refused_in_one_line(frame: pd.DataFrame, told: str | None) -> None:
+    if told is None:  # too few numbers to be sure: a category
+        assert read_features(frame, "item").columns[0].kind == "category"
+        return
+    with pytest.raises(DataError) as caught:
+        read_features(frame, "item")
+    assert str(caught.value) == told
+
+
+def test_a_text_among_numbers_is_refused_by_its_row() -> None:
+    cells = [str(n) for n in range(40)]
+    cells[16] = "n/a"
+    frame = pd.DataFrame({"item": np.arange(40), "price": cells})
+    with pytest.raises(DataError) as caught:
+        read_features(frame, "item")
+    assert str(caught.value) == "item features row 17: price: expected a number, found 'n/a'"
+    assert read_features(frame, "item", {"price": "category"}).width == 40
+    with pytest.raises(DataError, match="price: expected one of category, tags, number, text, vec"):
+        read_features(frame, "item", {"price": "float"})
+    infinite = films(price=[1.0, 2.0, np.inf, 3.0])
+    with pytest.raises(DataError, match=r"row 3: price: expected a finite number, found 'inf'"):
+        read_features(infinite, "item", {"price": "number"})
