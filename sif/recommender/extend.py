@@ -308,3 +308,23 @@ def _terms(
     terms = list(model.folds)
     terms[1 - field] = other
     return tuple(terms)
+
+
+def with_bare_items(model: ServedModel, names: NDArray[np.str_]) -> ServedModel:
+    """The model with further items that nobody has; the vectors of tables say nothing of them.
+
+    Args:
+        model: An item-item model has the weights of these items already.
+        names: (b,) distinct ids that it does not have.
+    """
+    bare = sparse.csr_array((len(names), len(model.vocabularies[0])), dtype=model.seen.dtype)
+    if model.reads_order:
+        return _extended(model, 1, names, bare)
+    return _extended(model, 1, names, bare, _zeros(model.network, len(names)))
+
+
+def with_item_rows(
+    network: InteractionNetwork, items: NDArray[np.int64], rows: Rows
+) -> InteractionNetwork:
+    """The network with other vectors of some items; the given one is left alone."""
+    return _network(network, 1, items, network.shape.sizes[1], rows)

@@ -33,6 +33,7 @@ from sif.evaluation import evaluate
 from sif.recommender.fold_in_terms import Encoding, Objective
 from sif.spaces.closed.design import NAME as CLOSED
 from sif.spaces.closed.design import closed_design
+from sif.spaces.closed.features import Alikeness
 from sif.spaces.closed.filters import ChebyshevFilter, GraphFilter
 from sif.spaces.closed.network import PASSES, SIDES
 from sif.spaces.interaction.embeddings import TableShape
@@ -137,6 +138,7 @@ class _State(_Part):
     reading: DataConfig = DataConfig()
     fallback: Annotated[tuple[Any, Any], Listed] | None = None
     cold_order: str = ""
+    alikeness: Annotated[Alikeness, _stored(Alikeness)] | None = None
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Self:

@@ -46,6 +46,7 @@ from sif.recommender.graph_files import read_graph, write_graph
 from sif.recommender.owned import History, Owned
 from sif.recommender.report import Report
 from sif.retrieval.graph import ItemGraph
+from sif.spaces.closed.features import Alikeness
 from sif.spaces.closed.network import item_item_network
 from sif.spaces.interaction.design import plain_product
 from sif.spaces.interaction.embeddings import TableShape
@@ -95,6 +96,7 @@ class ServedModel:
         retrieval: How the best items are to be found, see `sif.recommender.approximation`.
         graph: Of the items, by which most users are answered; None: all are answered exactly.
         item_features, user_features: Of the ids; None: none are known.
+        alikeness: By which untrained items are answered for by their features.
     """
 
     genotype: Genotype
@@ -118,6 +120,7 @@ class ServedModel:
     graph: ItemGraph | None = None
     item_features: Features | None = None
     user_features: Features | None = None
+    alikeness: Alikeness = field(default_factory=Alikeness)
 
     @classmethod
     def of(
@@ -401,6 +404,8 @@ class ServedModel:
         if self.cold_start is not None:
             state["fallback"] = [self.cold_start.order, self.cold_start.cold_users]
             state["cold_order"] = self.cold_start.name
+        if self.item_features is not None:
+            state["alikeness"] = dataclasses.asdict(self.alikeness)
         for name in FEATURES:
             if (table := getattr(self, name)) is not None:
                 state[name] = table.state()
@@ -458,8 +463,10 @@ class ServedModel:
             TypeAdapter(Report | None).validate_python(state.get("report")),
             _owned(state.get("owned"), sizes[0]), state.get("exclude_seen", "all"),
             state.get("fitted_on", "train"), state.get("baseline", ""),
-            state.get("retrieval", "auto"), None,
-            *(Features.restored(state[name]) if name in state else None for name in FEATURES),
+            state.get("retrieval", "auto"),
+            item_features=_features(state, "item_features"),
+            user_features=_features(state, "user_features"),
+            alikeness=Alikeness(**state.get("alikeness", {})),
         )  # fmt: skip
 
 
@@ -572,6 +579,10 @@ def _owned(parts: Sequence[Any] | None, n_users: int) -> Owned:
     if ((pairs < 0) | (pairs >= sizes)).any():
         raise ValueError(f"expected dropped pairs below {sizes}, found {pairs.max(axis=0)}")
     return Owned(Vocabulary(names), pairs)
+
+
+def _features(state: Mapping[str, Any], name: str) -> Features | None:
+    return Features.restored(state[name]) if name in state else None
 
 
 def _untrained(state: Mapping[str, Any], sizes: tuple[int, ...]) -> tuple[NDArray[np.int64], ...]:

@@ -17,6 +17,7 @@ from sif.config import CFConfig
 from sif.data.interactions import Interactions
 from sif.errors import NotFittedError
 from sif.recommender import answers
+from sif.recommender.alike import with_items
 from sif.recommender.answers import Answer
 from sif.recommender.arguments import (
     KEYS,
@@ -285,6 +286,36 @@ class Recommender(Estimator):
             3
         """
         return self._grow(data, grown_by_all)
+
+    @public_method
+    def add_items(self, item_features: Any) -> Self:
+        """Takes in items that nobody has touched, by their features, without training.
+
+        Each stands for a combination of trained items that are like it; items without a feature in
+        common with those stay unanswered, as all items without interactions do.
+
+        Args:
+            item_features: A table as of `fit`, with the same columns.
+
+        Returns:
+            The same object.
+
+        Raises:
+            DataError: A table that cannot be used.
+            ConfigError: The model was fitted without features of items.
+
+        Examples:
+            >>> kinds = pd.DataFrame({"item": orders.item.unique()})
+            >>> kinds["kind"] = kinds.item.str[:3]
+            >>> shop = sif.Recommender(budget="1s", threads=1).fit(orders, item_features=kinds)
+            >>> shop.add_items(pd.DataFrame({"item": ["tea-new"], "kind": ["tea"]}))
+            Recommender(budget='1s', threads=1)
+            >>> shop.recommend("c1", n=1, items=["tea-new"])["item"].tolist()
+            ['tea-new']
+        """
+        with self._writing():
+            self._serve(with_items(self.fitted_model(), item_features))
+        return self
 
     # Answers
 

@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 Numbers = NDArray[np.float32]
+Ids = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 DIRECT = 3_000
@@ -126,3 +127,44 @@ def _squares(columns: Numbers) -> Numbers:
 def column_groups(bounds: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     """Bounds of columns that have numbers."""
     return tuple((start, stop) for start, stop in bounds if stop > start)
+
+
+@dataclass(frozen=True)
+class Alikeness:
+    """Constants by which features stand for interactions; validation on new items chooses them.
+
+    Attributes:
+        idf: Power of the inverse document frequency of a feature.
+        ridge: Of the regression, in products of an item with itself.
+        own: In item-item models, what a user gets for having an item that is like the new one, in
+            mean lengths of a column of weights, beside what the weights say.
+        level: Factor on what new items get, beside the trained ones.
+    """
+
+    idf: float = 1.0
+    ridge: float = 3.0
+    own: float = 1.0
+    level: float = 1.0
+
+
+def shares_of(
+    rows: FeatureRows, trained: Mask, items: Ids, constants: Alikeness
+) -> tuple[Ids, Ids, NDArray[np.float32]]:
+    """By which trained items others are stood for.
+
+    Args:
+        rows: Features of all items.
+        trained: bool (n_items,).
+        items: That are asked about.
+        constants: Of the regression.
+
+    Returns:
+        Those items (c,) that share a feature with a trained one, the trained items (k,) with
+        features, and shares float32 (k, c).
+    """
+    weighted = rows.weighted(trained, constants.idf)
+    lengths = np.diff(weighted.indptr)
+    known = np.flatnonzero(trained & (lengths > 0))
+    asked = items[lengths[items] > 0]
+    found = combinations(weighted[known], weighted[asked], constants.ridge)
+    return asked, known, found * np.float32(constants.level)
