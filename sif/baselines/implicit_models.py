@@ -18,6 +18,7 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -55,6 +56,22 @@ def fit_als(
 
     Every interaction is a positive of weight `alpha`; an empty cell weighs 1.
     """
+    users, items = factors_of(pair_matrix(train), params, seed, threads, on_gpu=on_gpu)
+    return FactorScorer(users, items, np.zeros(train.sizes[1], dtype=np.float32))
+
+
+def factors_of(
+    pairs: sp.csr_matrix, params: Params, seed: int, threads: int, *, on_gpu: bool = False
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Factors of rows and of columns by `implicit`'s ALS.
+
+    Args:
+        pairs: CSR float32, confidences over `alpha`.
+        params: `dimension`, `l2`, `alpha` and `epochs`.
+        seed: Of the first factors.
+        threads: Of the CPU.
+        on_gpu: Whether a GPU does it, where there is one.
+    """
     with _implicit() as implicit:
         use_gpu = on_gpu and bool(library("implicit.gpu", package="implicit").HAS_CUDA)
         model = implicit.als.AlternatingLeastSquares(
@@ -66,10 +83,9 @@ def fit_als(
             random_state=seed,
             use_gpu=use_gpu,
         )
-        model.fit(pair_matrix(train), show_progress=False)
+        model.fit(pairs, show_progress=False)
         model = model.to_cpu() if use_gpu else model
-    no_offsets = np.zeros(train.sizes[1], dtype=np.float32)
-    return FactorScorer(model.user_factors, model.item_factors, no_offsets)
+    return model.user_factors, model.item_factors
 
 
 def fit_bpr(

@@ -7,7 +7,7 @@ of their weights in an item-item model. Its scores are then in the units of all 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,33 +19,98 @@ from sif.data.features.read import further_features
 from sif.data.features.table import Features
 from sif.errors import ConfigError
 from sif.recommender.extend import with_bare_items, with_item_rows
+from sif.recommender.feature_factors import FeatureFactors
 from sif.recommender.fold_in import Rows
 from sif.recommender.model import ServedModel
-from sif.spaces.closed.features import FeatureRows, column_groups, shares_of
+from sif.spaces.closed.features import (
+    Alikeness,
+    FeatureRows,
+    column_groups,
+    shares_of,
+    uneven,
+)
 from sif.spaces.closed.weights import FilterWeights
 from sif.spaces.interaction.function import InteractionNetwork
-from sif.spaces.linear.grown import longer, with_combinations
+from sif.spaces.linear.grown import longer, with_columns
 from sif.spaces.linear.inputs import MAX_SIDE
 from sif.spaces.linear.network import OrderNetwork
 from sif.spaces.linear.weights import ItemWeights
 
 Ids = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+Numbers = NDArray[np.float32]
+USERS = 1_000
+"""Users whose scores tell deviations, about."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stand:
+    """What stands for items that nobody has touched.
+
+    Attributes:
+        items: (c,).
+        known: (k,) trained items.
+        shares: float32 (k, c), see `sif.spaces.closed.features`.
+        factors: float32 (k, c), products of factors by features; None: there are none.
+        constants: Weights of all these.
+    """
+
+    items: Ids
+    known: Ids
+    shares: Numbers
+    factors: Numbers | None
+    constants: Alikeness
+
+    @classmethod
+    def of(
+        cls, rows: FeatureRows, trained: Mask, items: Ids, constants: Alikeness,
+        factors: FeatureFactors | None,
+    ) -> Stand:  # fmt: skip
+        """For those of some items that share a feature with a trained one."""
+        asked, known, shares = shares_of(rows, trained, items, constants)
+        if factors is None or not constants.factors:
+            return cls(asked, known, shares, None, constants)
+        kept = known[known < len(factors.items)]
+        folded = factors.folded(rows.weighted(trained)[asked])
+        products = np.zeros_like(shares)
+        products[: len(kept)] = factors.items[kept] @ folded.T
+        return cls(asked, known, shares, products * uneven(asked), constants)
+
+    def own(self, scales: tuple[float, float]) -> Numbers:
+        """What known items say for the others beside their share of the weights.
+
+        Args:
+            scales: See `ServedModel.alike_scales`.
+
+        Returns:
+            float32 (k, c).
+        """
+        found = np.float32(self.constants.own * scales[0]) * self.shares
+        if self.factors is not None:
+            found = found + np.float32(self.constants.factors * scales[1]) * self.factors
+        return found
 
 
 def answered(
-    network: InteractionNetwork | OrderNetwork, items: Ids, known: Ids,
-    shares: NDArray[np.float32], own: float,
-) -> InteractionNetwork | OrderNetwork:  # fmt: skip
+    network: InteractionNetwork | OrderNetwork, stand: Stand, scales: tuple[float, float]
+) -> InteractionNetwork | OrderNetwork:
     """A network where some items stand for combinations of known ones; the given one is left alone.
+
+    Args:
+        network: Trained.
+        stand: What stands for them.
+        scales: See `ServedModel.alike_scales`.
 
     Raises:
         ConfigError: A filter of more items than weights between all of them have room for.
     """
+    level = np.float32(stand.constants.level)
+    shares = level * stand.shares
     if isinstance(network, InteractionNetwork):
-        return _with_vectors(network, items, known, torch.from_numpy(shares))
-    weights = with_combinations(between_items(network), items, known, shares, own)
-    return fresh(network).take(weights)
+        return _with_vectors(network, stand.items, stand.known, torch.from_numpy(shares))
+    own = level * stand.own(scales)
+    columns = with_columns(between_items(network), stand.items, stand.known, shares, own)
+    return fresh(network).take(columns)
 
 
 @torch.no_grad()
@@ -130,13 +195,12 @@ def answering(model: ServedModel, items: Ids | None = None) -> ServedModel:
     if not len(untrained) or not trained.any():
         return model
     rows = feature_rows(table, model)
-    asked, known, shares = shares_of(rows, trained, untrained, model.alikeness)
-    if not len(asked):
+    stand = Stand.of(rows, trained, untrained, model.alikeness, model.feature_factors)
+    if not len(stand.items):
         return model
-    network = answered(model.trained, asked, known, shares, model.alikeness.own)
-    return replace(
-        model, trained=network, cold_start=rule.with_items(len(trained), asked), graph=None
-    )
+    network = answered(model.trained, stand, model.alike_scales)
+    longer_rule = rule.with_items(len(trained), stand.items)
+    return replace(model, trained=network, cold_start=longer_rule, graph=None)
 
 
 def feature_rows(table: Features, model: ServedModel) -> FeatureRows:

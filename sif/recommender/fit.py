@@ -36,6 +36,7 @@ from sif.problems.pilots import training_cost
 from sif.problems.refit import Refit, SolvedRefit
 from sif.recommender.approximation import check_retrieval, with_graph
 from sif.recommender.extend import with_owned
+from sif.recommender.feature_model import with_feature_model
 from sif.recommender.inputs import parts
 from sif.recommender.model import ServedModel
 from sif.recommender.own_models import OwnModels, OwnProblem
@@ -291,6 +292,8 @@ class _Fit:
             model = ServedModel.of(problem, genotype, network, l2, self.known)
         model = with_owned(model, self.known.dropped)
         first = problem is self._problem_of(genotype)
+        config = self.problem.config
+        model = with_feature_model(model, config.seed, self.problem.runtime.threads)
         return model if first else replace(model, fitted_on="all")
 
     def _kept(self, trained: Mapping[str, Trained[Any]]) -> str:

@@ -37,6 +37,7 @@ from sif.problems.closed_forms import ClosedProblem
 from sif.problems.interactions import InteractionProblem
 from sif.problems.order import OrderProblem
 from sif.recommender import fold_in_terms as terms
+from sif.recommender.feature_factors import FeatureFactors
 from sif.recommender.file_checks import FittedOn, check
 from sif.recommender.fold_in import FoldIn
 from sif.recommender.fold_in_terms import FoldInTerms, baseline_terms, fold_in_terms
@@ -97,6 +98,9 @@ class ServedModel:
         graph: Of the items, by which most users are answered; None: all are answered exactly.
         item_features, user_features: Of the ids; None: none are known.
         alikeness: By which untrained items are answered for by their features.
+        feature_factors: Factors that features have a part in, for the same; None: there are none.
+        alike_scales: In item-item models, the deviation of scores by the weights over that of
+            scores by shares of items that are alike, and over that of scores by such factors.
     """
 
     genotype: Genotype
@@ -121,6 +125,8 @@ class ServedModel:
     item_features: Features | None = None
     user_features: Features | None = None
     alikeness: Alikeness = field(default_factory=Alikeness)
+    feature_factors: FeatureFactors | None = None
+    alike_scales: tuple[float, float] = (1.0, 1.0)
 
     @classmethod
     def of(
@@ -406,6 +412,9 @@ class ServedModel:
             state["cold_order"] = self.cold_start.name
         if self.item_features is not None:
             state["alikeness"] = dataclasses.asdict(self.alikeness)
+        if self.feature_factors is not None:
+            state["feature_factors"] = self.feature_factors.state()
+            state["alike_scales"] = list(self.alike_scales)
         for name in FEATURES:
             if (table := getattr(self, name)) is not None:
                 state[name] = table.state()
@@ -467,6 +476,8 @@ class ServedModel:
             item_features=_features(state, "item_features"),
             user_features=_features(state, "user_features"),
             alikeness=Alikeness(**state.get("alikeness", {})),
+            feature_factors=_factors(state.get("feature_factors")),
+            alike_scales=tuple(state.get("alike_scales", (1.0, 1.0))),
         )  # fmt: skip
 
 
@@ -579,6 +590,10 @@ def _owned(parts: Sequence[Any] | None, n_users: int) -> Owned:
     if ((pairs < 0) | (pairs >= sizes)).any():
         raise ValueError(f"expected dropped pairs below {sizes}, found {pairs.max(axis=0)}")
     return Owned(Vocabulary(names), pairs)
+
+
+def _factors(state: Any) -> FeatureFactors | None:
+    return None if state is None else FeatureFactors.restored(state)
 
 
 def _features(state: Mapping[str, Any], name: str) -> Features | None:

@@ -489,6 +489,7 @@ class JobRunner:
         first = self._trained[name]
         if not study.chooses or first is None:
             return {}
+        study.keep_first(designs[name], first)
 
         def judge(_: LoopCheckpointer) -> State:
             return {"merits": study.merits(designs[name], first)}

@@ -189,6 +189,10 @@ class Study(ABC):
         """True if baselines may be served."""
         return False
 
+    def keep_first(self, design: Any, trained: Trained[Any]) -> None:
+        """Is given the first fit of ours, beside which another model may be served."""
+        del design, trained  # of no use but to rankings with new items
+
     def merits(self, design: Any, trained: Trained[Any]) -> NDArray[np.float64]:
         """Merits (n,) of a first fit by user of the validation part."""
         raise NotImplementedError

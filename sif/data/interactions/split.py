@@ -18,6 +18,7 @@ from sif.data.interactions.chronological import ROLLING, last_item, temporal, ti
 from sif.data.interactions.columns import Int64Array
 from sif.data.interactions.interactions import Interactions, content_hash, row_keys
 from sif.data.interactions.load import Dataset
+from sif.data.interactions.new_ids import new_ids
 from sif.data.interactions.parts import (
     PART_NAMES,
     TEST,
@@ -203,4 +204,9 @@ PROTOCOLS: dict[str, Callable[[Interactions, int, Dataset], Drawn]] = {
     "last-item": last_item,
     "time-cut": time_cut,
     "temporal": temporal,
+    **{
+        f"cold-{what}s{suffix}": partial(new_ids, field=field, by_time=bool(suffix))
+        for field, what in enumerate(("user", "item"))
+        for suffix in ("", "-time")
+    },
 }

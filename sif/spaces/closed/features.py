@@ -22,6 +22,8 @@ DIRECT = 3_000
 """Items or features, whichever are fewer, up to which the equations are solved directly."""
 ITERATIONS, TOLERANCE = 60, 1e-4
 """Of conjugate gradients, which solve larger ones."""
+UNEVEN = 1e-4
+"""Share by which new items differ that have the same features."""
 COLUMNS = 512
 """Right sides that are solved for at once."""
 
@@ -136,15 +138,23 @@ class Alikeness:
     Attributes:
         idf: Power of the inverse document frequency of a feature.
         ridge: Of the regression, in products of an item with itself.
-        own: In item-item models, what a user gets for having an item that is like the new one, in
-            mean lengths of a column of weights, beside what the weights say.
+        own: In item-item models, what a user gets for having an item that is like the new one,
+            beside what the weights say, in deviations of what these say.
+        factors: The same of what factors by features say (`sif.recommender.feature_factors`).
         level: Factor on what new items get, beside the trained ones.
     """
 
     idf: float = 1.0
     ridge: float = 3.0
     own: float = 1.0
+    factors: float = 2.0
     level: float = 1.0
+
+
+def uneven(items: Ids) -> Numbers:
+    """Factors (c,) just below 1, so that items with the same features are in some order."""
+    draws = np.random.default_rng(0).random(int(items.max(initial=0)) + 1)
+    return (1 - UNEVEN * draws[items]).astype(np.float32)
 
 
 def shares_of(
@@ -167,4 +177,4 @@ def shares_of(
     known = np.flatnonzero(trained & (lengths > 0))
     asked = items[lengths[items] > 0]
     found = combinations(weighted[known], weighted[asked], constants.ridge)
-    return asked, known, found * np.float32(constants.level)
+    return asked, known, found * uneven(asked)

@@ -50,59 +50,54 @@ def longer(weights: ItemWeights, size: int) -> ItemWeights:
     return ItemWeights(dense, size, weights.items, moved, offsets)
 
 
-def column_length(weights: ItemWeights, items: Ids) -> float:
-    """The root of the mean square length of the columns of some items."""
-    squares = float((weights.dense[:, items] ** 2).sum())
-    if weights.rest is not None:
-        squares += float((weights.rest[:, items].data ** 2).sum())
-    return float(np.sqrt(squares / max(len(items), 1)))
-
-
-def with_combinations(
-    weights: ItemWeights, items: Ids, known: Ids, shares: Scores, own: float
+def with_columns(
+    weights: ItemWeights, items: Ids, known: Ids, shares: Scores, own: Scores
 ) -> ItemWeights:
-    """The weights where some items get what others get, in shares.
+    """The weights where some items get what others get, in shares, and something of their own.
 
     Args:
         weights: Of n items; left alone.
         items: (c,) that get something; nothing says anything for them yet.
         known: (k,) items that stand for them.
         shares: float32 (k, c).
-        own: What a user who has one of the known items gets of it, in mean lengths of a column.
+        own: float32 (k, c), what the known items say for them beside that.
     """
     found = longer(weights, weights.n_items)
     columns = weights.dense[:, known] @ shares
-    reward = own * column_length(weights, known) / weights.scales
+    further = own / np.float32(weights.scales)
     if found.items is None:
         for scale in range(weights.scales):
-            columns[scale * weights.n_items + known] += reward * shares
+            columns[scale * weights.n_items + known] += further
         found.dense[:, items] = columns
     else:
-        found = _sparse(found, items, known, columns, shares, reward)
+        found = _sparse(found, items, known, columns, shares, further)
     if found.offsets is not None:
         found.offsets[items] = found.offsets[known] @ shares
     return found
 
 
+def _strong(parts: Scores) -> sp.csr_matrix:
+    """The entries of columns (k, c) that are not faint beside the strongest."""
+    kept = np.abs(parts) >= FAINT * np.abs(parts).max(axis=0, initial=0.0)
+    return sp.csr_matrix(np.where(kept, parts, np.float32(0)))
+
+
 def _sparse(
-    found: ItemWeights, items: Ids, known: Ids, columns: Scores, shares: Scores, reward: float
+    found: ItemWeights, items: Ids, known: Ids, columns: Scores, shares: Scores, own: Scores
 ) -> ItemWeights:
-    """`with_combinations` where some items are solved for and the others stand alone."""
+    """`with_columns` where some items are solved for and the others stand alone."""
     assert found.items is not None and found.rest is not None  # noqa: S101
-    strong = np.abs(shares) >= FAINT * np.abs(shares).max(axis=0, initial=0.0)
-    kept = sp.csr_matrix(np.where(strong, shares, np.float32(0)))
-    rest = sp.csr_matrix(found.rest[:, known] @ kept).tocoo()
+    rest = sp.csr_matrix(found.rest[:, known] @ _strong(shares)).tocoo()
     rows, places, values = [rest.row], [items[rest.col]], [rest.data]
     solved = np.full(found.n_items, -1)
     solved[found.items] = np.arange(len(found.items))
     inside = solved[known] >= 0
-    apart = kept[~inside].tocoo()
+    apart = _strong(own)[~inside].tocoo()
     for scale in range(found.scales):
-        at = scale * len(found.items) + solved[known[inside]]
-        columns[at] += reward * shares[inside]
+        columns[scale * len(found.items) + solved[known[inside]]] += own[inside]
         rows.append(scale * found.n_items + known[~inside][apart.row])
         places.append(items[apart.col])
-        values.append(reward * apart.data)
+        values.append(apart.data)
     found.dense[:, items] = columns
     further: NDArray[np.float32] = np.concatenate(values).astype(np.float32)
     entries = sp.csr_matrix(

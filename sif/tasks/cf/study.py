@@ -33,6 +33,7 @@ from sif.problems.l2_grid import follows
 from sif.problems.order import ORDER, OrderProblem, comes_later
 from sif.problems.plan import Costs, OwnCost
 from sif.recommender.extend import with_owned
+from sif.recommender.feature_model import with_feature_model
 from sif.recommender.file_checks import FittedOn
 from sif.recommender.model import ServedModel
 from sif.spaces.closed.design import OPEN
@@ -46,6 +47,7 @@ from sif.tasks.cf import summary_words as words
 from sif.tasks.cf.baseline_work import BaselineWork
 from sif.tasks.cf.columns import columns
 from sif.tasks.cf.entrants import FAR_AHEAD, entrants_of, without_prospect
+from sif.tasks.cf.new_items import NewItemResults, asks_for_new_items, tested_new_items
 from sif.tasks.cf.recovery import Recovery, recovery, told_of_product
 from sif.tasks.cf.refits import Problems, SecondFits
 from sif.tasks.cf.serving import saved, served_document, served_model, unseen_model
@@ -103,6 +105,8 @@ class InteractionStudy(Study):
         self._retrieval: dict[str, Any] = {}  # how the saved model finds the best items
         self._saved: ServedModel | None = None
         self._recovered: Recovery | None = None
+        self._first: Trained[Any] | None = None  # the first fit of ours
+        self._new: NewItemResults | None = None
         self.data_hash = self.dataset.hash if self.dataset else self.split.hash
         self.split_hash, self.split_name = self.split.hash, self.split.protocol
         self.test_part = self.split
@@ -284,6 +288,11 @@ class InteractionStudy(Study):
         """NDCG@10 of every validation user."""
         return self._problems.merits(design, trained.network)
 
+    def keep_first(self, design: Genotype, trained: Trained[Any]) -> None:
+        """Where new items are asked for, whose constants it chooses."""
+        if self._asks_for_new_items:
+            self._first = trained
+
     def choice(self, merits: Mapping[str, NDArray[np.float64]]) -> Choice:
         """The rule of `sif.evaluation.choice`."""
         return chosen(merits, (*SIMPLEST_FIRST, SEARCHED))
@@ -354,6 +363,10 @@ class InteractionStudy(Study):
             problems = self._on_all.problems if rows == "all" else self._tested
             model = problems.served(results.designs[SEARCHED], trained, known)
         model = replace(with_owned(model, known.dropped), fitted_on=rows)
+        model = with_feature_model(model, self.config.seed, self.problem.runtime.threads)
+        new = self._new_items(results)
+        if new is not None:
+            model = replace(model, alikeness=new.alikeness)
         found = saved(model, folder, self.config.seed, console)
         self._retrieval, self._saved = found.document, found.model
 
@@ -441,8 +454,36 @@ class InteractionStudy(Study):
             groups += told_by_group(*asked, self._warm_comparison(results), order, ours)
         told = Populations.of(self.split, self._second is not None).told
         groups += [f"note: {told}"] if told else []
+        new = self._new_items(results)
+        groups += [new.text()] if new is not None else []
         planted = self._planted(results.found.get(SEARCHED))
         return [text for text in ("\n".join(groups), planted) if text]
+
+    @cached_property
+    def _asks_for_new_items(self) -> bool:
+        return self.chooses and asks_for_new_items(self.split)
+
+    def _new_items(self, results: Results) -> NewItemResults | None:
+        """The served model and baselines on new items, where a protocol keeps some apart."""
+        if not self._asks_for_new_items or self._new is not None:
+            return self._new
+        self._new = tested_new_items(
+            lambda: self._unseen(results, first=True), lambda: self._unseen(results, first=False),
+            self.split, self.test_part, self.config.seed, self.problem.runtime.threads,
+        )  # fmt: skip
+        return self._new
+
+    def _unseen(self, results: Results, first: bool) -> ServedModel:
+        """The served kind of model, fitted on train alone or on what tested models know."""
+        problems, part = (self._problems, self.split) if first else (self._tested, self.test_part)
+        if results.baseline is not None and results.choice is not None:
+            name = results.choice.name
+            params, rows = results.entries[name].params, part.train
+            return served_model(problems.functions, name, params, None, rows, "train")
+        design = results.designs[SEARCHED]
+        trained = self._first if first else results.trained[SEARCHED]
+        assert trained is not None  # noqa: S101
+        return problems.served(design, trained, part.train)
 
     def _warm_comparison(self, results: Results) -> Comparison | None:
         """Ours against the baseline of the verdict, without what is new."""
@@ -496,7 +537,7 @@ class InteractionStudy(Study):
         """Users, how cold the test part is, and which rows the tested models were fitted on."""
         ours = results.entries[SEARCHED]
         served = self._served_rows(results)
-        recovered = self._recovery(results)
+        recovered, new = self._recovery(results), self._new_items(results)
         return {
             "users_left_out": ours.test.left_out,
             "cold": cold_shares(self.test_part.train, self.test_part.test),
@@ -504,6 +545,7 @@ class InteractionStudy(Study):
             "served": self._served_document(results),
             **({"retrieval": self._retrieval} if self._retrieval else {}),
             **self._on_populations(results),
+            **({} if new is None else {"new_items": new.document()}),
             **({} if recovered is None else {"recovery": recovered.document()}),
             "refit": {
                 "setting": self._asked,
