@@ -25,6 +25,7 @@ from sif.evaluation.cold_start_choice import ColdStartChoice
 from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, evaluate, evaluate_on, pair_matrix
 from sif.evaluation.scorers import FixedHistories, HistoryScorer
 from sif.problems.base import TRAINING, Problem, Progress, Session, State, Trained, quiet
+from sif.problems.closed_features import with_features
 from sif.problems.closed_sample import (
     MOST_PAIRS,
     SCORES,
@@ -181,7 +182,8 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
                 search = Halving(
                     sample.judge, families, self._seed, out_of_time, dict(saved["told"]), hear
                 )
-                design = genotype_of(_best(search, sample))
+                found = with_features(_best(search, sample), search.finals, sample)
+                design = genotype_of(found)
                 del sample, search  # before the fit on all, beside which there is no room for them
         started = time.perf_counter()
         network = self.fitted(design, {})

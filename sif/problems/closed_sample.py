@@ -107,6 +107,14 @@ class ClosedSample:
             patience(self.clicks.pairs.nnz, self.clicks.n_items),
         )
 
+    def merits(self, design: Family) -> NDArray[np.float64]:
+        """NDCG@10 of each user of the last level.
+
+        Raises:
+            DivergedError: The design cannot be fitted.
+        """
+        return self._level(type(design), len(SHARES) - 1).per_user(design)
+
     def told(self, judged: tuple[Family, int, float] | None) -> dict[str, Any]:
         """A judgment as `Trained.tried` has it, without seconds; empty: nothing was judged."""
         if judged is None or not math.isfinite(judged[2]):
@@ -176,12 +184,16 @@ class _Level:
 
     def ndcg(self, design: Family) -> float:
         """The mean NDCG@10; 0 where nobody is judged."""
+        return float(self.per_user(design).mean()) if self._blocks else 0.0
+
+    def per_user(self, design: Family) -> NDArray[np.float64]:
+        """NDCG@10 of each user."""
         if not self._blocks:
-            return 0.0
+            return np.zeros(0)
         weights = design.weights(self._clicks)
         hits = np.concatenate([self._hits(weights, *block) for block in self._blocks])
-        found = ranking_metrics(hits, self._lengths)
-        return float(found[f"ndcg@{hits.shape[1]}"].mean())
+        found: NDArray[np.float64] = ranking_metrics(hits, self._lengths)[f"ndcg@{hits.shape[1]}"]
+        return found
 
     def _hits(
         self, weights: AnyWeights, histories: sp.csr_matrix, truth: sp.csr_matrix

@@ -86,6 +86,7 @@ class Halving:
         is_new: Whether the last one was made in this sitting.
         last: The design that was judged last, the level, and its merit; None: none yet.
         best: The best design of the last level that any reached, with its merit; None: none yet.
+        finals: The best design of each family by all users, with its merit.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Halving:
         self.judged, self.is_new = 0, False
         self.last: tuple[Family, int, float] | None = None
         self.best: tuple[Family, float] | None = None
+        self.finals: dict[type[Family], tuple[Family, float]] = {}
         self._level = 0
 
     def run(self) -> Family:
@@ -238,5 +240,9 @@ class Halving:
         better = self.best is None or (level, merit) > (self._level, self.best[1])
         if merit > -math.inf and better:
             self.best, self._level = (design, merit), level
+        if level == self._judge.levels - 1:
+            before = self.finals.get(type(design), (design, -math.inf))[1]
+            if merit > before:
+                self.finals[type(design)] = design, merit
         self._on_judged(self)
         return merit

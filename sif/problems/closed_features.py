@@ -1,0 +1,75 @@
+"""Whether features of items have a part in a closed form: a stage behind the search.
+
+They come last, and stay only where they clearly help: a search that saw them as one constant of
+many would keep useless ones by chance about every other time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sif.errors import DivergedError
+from sif.problems.closed_sample import ClosedSample
+from sif.spaces.closed.family import Family
+from sif.spaces.closed.item_item import FEATURES, ItemItem
+from sif.utils.climb import Climb
+
+CLEARLY = 2.0
+"""Standard errors by which the mean over validation users has to be ahead: by chance in one of 40
+cases, and in some more since the best of a few weights is taken."""
+NEAR = 0.95
+"""Merit of the best item-item model, over that of the best design, from which it is tried."""
+FIRST = 0.1
+"""Weight that is tried first."""
+BESIDE = ("l2", "dropout", "discount")
+"""Constants that are walked over once more."""
+LEAST_USERS = 20
+"""Validation users without whom nothing is clear."""
+
+
+def with_features(
+    best: Family, finals: Mapping[type[Family], tuple[Family, float]], sample: ClosedSample
+) -> Family:
+    """The best design, or an item-item model with features that is ahead of it.
+
+    Features have to be clearly ahead of the same kind of model without them.
+
+    Args:
+        best: That a search without features found.
+        finals: The best of each family, with its merit.
+        sample: Judges.
+    """
+    if sample.clicks.features is None or not sample.clicks.alike.nnz or ItemItem not in finals:
+        return best
+    own, merit = finals[ItemItem]
+    most = max(value for _, value in finals.values())
+    if merit < NEAR * most:
+        return best
+    try:
+        other, values = _climbed(own, sample)
+        ahead = values - sample.merits(own)
+    except DivergedError:
+        return best
+    if len(ahead) < LEAST_USERS or float(values.mean()) <= most:
+        return best
+    error = float(ahead.std(ddof=1)) / math.sqrt(len(ahead))
+    return other if float(ahead.mean()) > CLEARLY * error else best
+
+
+def _climbed(own: Family, sample: ClosedSample) -> tuple[Family, NDArray[np.float64]]:
+    """The best weight of features, then of constants beside it, and their merits by user."""
+    best, values = own, np.zeros(0)
+    for name in ("features", *BESIDE):
+        grid = FEATURES[1:] if name == "features" else ItemItem.grids[name]
+        first = FIRST if name == "features" else own.constants[name]
+        climb, found = Climb(grid, first), dict[float, NDArray[np.float64]]()
+        while (value := climb.next()) is not None:
+            found[value] = sample.merits(replace(best, **{name: value}))
+            climb.tell(float(found[value].mean()) if len(found[value]) else 0.0)
+        best, values = replace(best, **{name: climb.best}), found[climb.best]
+    return best, values
