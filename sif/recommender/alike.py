@@ -172,7 +172,7 @@ def with_items(model: ServedModel, table: Any) -> ServedModel:
     further = further_features(table, "item", known)
     names = further.vocabulary.ids
     fresh_names = names[model.vocabularies[1].lookup(names) < 0]
-    longer_model = _with_room(model, fresh_names)
+    longer_model = with_room(model, fresh_names)
     longer_model = replace(longer_model, item_features=known.joined(further))
     untrained = np.unique(longer_model.untrained[1])
     asked = longer_model.vocabularies[1].lookup(names)
@@ -209,7 +209,7 @@ def feature_rows(table: Features, model: ServedModel) -> FeatureRows:
     return FeatureRows(sp.csr_matrix(table.aligned(model.vocabularies[1])), groups)
 
 
-def _with_room(model: ServedModel, names: NDArray[np.str_]) -> ServedModel:
+def with_room(model: ServedModel, names: NDArray[np.str_]) -> ServedModel:
     """The model with rows that say nothing for further items."""
     if not len(names):
         return model

@@ -10,6 +10,7 @@ from threading import RLock
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from sif.baselines import named_baselines
@@ -29,10 +30,12 @@ from sif.recommender.arguments import (
     listed,
     public_method,
     refuses_unknown,
+    rows_of,
     with_refit,
 )
 from sif.recommender.estimator import Estimator
 from sif.recommender.extend import grown_by_all, grown_by_users
+from sif.recommender.feature_reasons import feature_reasons
 from sif.recommender.fit import Reporter, learn, started
 from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.inputs import further_interactions
@@ -543,6 +546,39 @@ class Recommender(Estimator):
             True
         """
         return answers.reasons(self.server(), user, item, n, as_arrays)
+
+    @public_method
+    def explain_features(self, user: Any, item: Any, n: int = 10) -> pd.DataFrame:
+        """Explains the score of an item that nobody has touched by its features.
+
+        Args:
+            user: One id.
+            item: One id, of `add_items` or of the data, that no training saw.
+            n: Number of features.
+
+        Returns:
+            A data frame with the columns "feature", "value" (the label of a category or tag) and
+            "score": the item's score less that of the item without the feature; most first.
+
+        Raises:
+            NotFittedError: There is no model yet.
+            UnknownIdError: An unknown id.
+            ConfigError: The model was fitted without features, or the item was trained.
+
+        Examples:
+            >>> kinds = pd.DataFrame({"item": orders.item.unique()})
+            >>> kinds["kind"] = kinds.item.str[:3]
+            >>> shop = sif.Recommender(budget="1s", threads=1).fit(orders, item_features=kinds)
+            >>> more = shop.add_items(pd.DataFrame({"item": ["tea-new"], "kind": ["tea"]}))
+            >>> more.explain_features("c1", "tea-new")[["feature", "value"]].values.tolist()
+            [['kind', 'tea']]
+        """
+        model = self.fitted_model()
+        rows = [
+            rows_of(model, f, [one], model.fields[f])[0][0] for f, one in enumerate((user, item))
+        ]
+        reasons = feature_reasons(model, int(rows[0]), int(rows[1]))[: answer_length(n, model)]
+        return pd.DataFrame(map(vars, reasons), columns=["feature", "value", "score"])
 
     # What serves
 
