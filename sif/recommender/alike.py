@@ -32,15 +32,14 @@ from sif.spaces.closed.features import (
 from sif.spaces.closed.weights import FilterWeights
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.linear.grown import longer, with_columns
-from sif.spaces.linear.inputs import MAX_SIDE
 from sif.spaces.linear.network import OrderNetwork
 from sif.spaces.linear.weights import ItemWeights
 
 Ids = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Numbers = NDArray[np.float32]
-USERS = 1_000
-"""Users whose scores tell deviations, about."""
+WRITTEN = 20_000
+"""Items of a filter whose weights are written out, so that new ones can be added: 1.6 GB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,9 +132,9 @@ def between_items(network: OrderNetwork) -> ItemWeights:
     if not isinstance(weights, FilterWeights):
         return network.item_weights
     n = network.n_items
-    if n > MAX_SIDE:
+    if n > WRITTEN:
         raise ConfigError(
-            f"features: expected at most {MAX_SIDE:,} items in a filter that takes in new items, "
+            f"features: expected at most {WRITTEN:,} items in a filter that takes in new items, "
             f"found {n:,}; search.stages without closed"
         )
     ones = sp.csr_matrix(sp.identity(n, np.float32, "csr"))

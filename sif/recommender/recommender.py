@@ -574,10 +574,11 @@ class Recommender(Estimator):
             [['kind', 'tea']]
         """
         model = self.fitted_model()
-        rows = [
-            rows_of(model, f, [one], model.fields[f])[0][0] for f, one in enumerate((user, item))
-        ]
-        reasons = feature_reasons(model, int(rows[0]), int(rows[1]))[: answer_length(n, model)]
+        user_row, item_row = (
+            int(rows_of(model, field, [one], model.fields[field])[0][0])
+            for field, one in enumerate((user, item))
+        )
+        reasons = feature_reasons(model, user_row, item_row)[: answer_length(n, model)]
         return pd.DataFrame(map(vars, reasons), columns=["feature", "value", "score"])
 
     # What serves
