@@ -165,11 +165,27 @@ def variables() -> dict[str, str]:
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return {
         "PYTHONPATH": paths, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_raylet_start_wait_time_s": "180",
+        "RAY_AUTH_TOKEN": os.environ.setdefault("SIF_TEST_RAY_TOKEN", secrets.token_hex(32)),
+        "RAY_raylet_start_wait_time_s": "180",
         "RAY_agent_register_timeout_ms": "180000", "RAY_worker_niceness": "0",
         # A node of a busy machine is late, not dead: a minute in place of 15 s.
         "RAY_health_check_failure_threshold": "20",
     }  # fmt: skip
+
+
+def variables_here() -> dict[str, str]:
+    """Variables of this process, in which Ray may be imported.
+
+    Ray asks whether there is a token when it is imported, and never again. Nodes that are started
+    without it, where this process has one, take its silence for death, and the other way round.
+    """
+    found = variables()
+    if "ray" in sys.modules:
+        from ray._raylet import AuthenticationMode, get_authentication_mode
+
+        if get_authentication_mode() != AuthenticationMode.TOKEN:
+            return {name: one for name, one in found.items() if not name.startswith("RAY_AUTH")}
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -182,10 +198,8 @@ def environment() -> dict[str, str]:
 def in_environment() -> Iterator[None]:
     """This process has these variables, as a program with a Ray of its own."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in variables().items():
-            # Ray asks whether there is a token when it is imported, and never again.
-            if "ray" not in sys.modules or not name.startswith("RAY_AUTH"):
-                patch.setenv(name, value)
+        for name, value in variables_here().items():
+            patch.setenv(name, value)
         yield
 
 

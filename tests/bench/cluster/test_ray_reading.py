@@ -28,7 +28,7 @@ from sif.data.streamed import ray_source, scratch
 from sif.data.streamed.load import Place
 from sif.data.streamed.parquet_source import ParquetSource
 from sif.errors import DataError
-from tests.bench.cluster.conftest import PATIENCE
+from tests.bench.cluster.conftest import PATIENCE, variables_here
 from tests.bench.cluster.conftest import marked_commands as marked
 from tests.bench.cluster.conftest import variables as environment
 from tests.bench.cluster.conftest import wait_until as until
@@ -43,10 +43,8 @@ pytestmark = [
 def address() -> Iterator[str]:
     """A cluster of two nodes of one core each, which RAY_ADDRESS names."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment().items():
-            # Ray asks whether there is a token when it is imported, and never again.
-            if "ray" not in sys.modules or not name.startswith("RAY_AUTH"):
-                patch.setenv(name, value)
+        for name, value in variables_here().items():
+            patch.setenv(name, value)
         from ray.cluster_utils import Cluster
 
         cluster = Cluster(
