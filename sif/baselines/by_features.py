@@ -17,7 +17,7 @@ from sif.baselines.implicit_models import FactorScorer, factors_of
 from sif.data.interactions.interactions import Interactions
 from sif.evaluation.cold_start import cold_rows
 from sif.evaluation.evaluate import RankingScorer, pair_matrix
-from sif.spaces.closed.features import FeatureRows
+from sif.spaces.linear.features import FeatureRows
 
 Numbers = NDArray[np.float32]
 

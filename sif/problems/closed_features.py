@@ -53,13 +53,18 @@ def with_features(
         return best
     try:
         other, values = _climbed(own, sample)
-        ahead = values - sample.merits(own)
+        known = sample.merits(own)
     except DivergedError:
         return best
-    if len(ahead) < LEAST_USERS or float(values.mean()) <= most:
-        return best
-    error = float(ahead.std(ddof=1)) / math.sqrt(len(ahead))
-    return other if float(ahead.mean()) > CLEARLY * error else best
+    return other if float(values.mean()) > most and clearly_ahead(values, known) else best
+
+
+def clearly_ahead(values: NDArray[np.float64], known: NDArray[np.float64]) -> bool:
+    """True if values (n,) of users are ahead of others of theirs by `CLEARLY` in the mean."""
+    ahead = values - known
+    if len(ahead) < LEAST_USERS:
+        return False
+    return float(ahead.mean()) > CLEARLY * float(ahead.std(ddof=1)) / math.sqrt(len(ahead))
 
 
 def _climbed(own: Family, sample: ClosedSample) -> tuple[Family, NDArray[np.float64]]:

@@ -41,8 +41,10 @@ from sif.evaluation.histories import sequences_of
 from sif.evaluation.scorers import HistoryScorer
 from sif.methods.nasp import NaspSettings
 from sif.problems.base import Problem, Progress, State, Trained, quiet
+from sif.problems.closed_features import clearly_ahead
 from sif.problems.interactions import ORDER_STAGE, InteractionProblem
 from sif.problems.order_sample import OrderSample
+from sif.problems.part_rows import feature_rows
 from sif.problems.plan import OwnCost
 from sif.problems.refit import SolvedRefit
 from sif.search.run import MethodRun
@@ -77,6 +79,8 @@ LENGTH = {"epochs": 20, "steps": None, "seconds": None, "arch_every": 1, "lr": 0
 """Architecture steps at most, one per epoch; the search ends once no replacement is better."""
 L2 = (10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0)
 """Penalties of the next item, in rows."""
+FEATURES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+"""Weights of features of items, in mean squares of an input."""
 FREQUENCIES = (20.0, 50.0, 100.0, 200.0)
 """Rows of an item that is solved for, in catalogs where not all are."""
 SET_L2 = (20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
@@ -221,7 +225,7 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
             DivergedError: No penalty of the grid can be solved for.
         """
         judgments = _Judgments(self, design, tracker, on_epoch)
-        solver = HistorySolver(self.sequences, linear_design(design).decays)
+        solver = self._solver(design)
         best, chosen, failed = None, self._first_numbers(design), None
         for name, grid in self.grids(design).items():
             if name == "discount":  # walked over within each fit
@@ -246,7 +250,35 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
                 assert failed is not None  # noqa: S101
                 raise failed
         assert best is not None  # noqa: S101
+        best, chosen = self._with_features(design, best, chosen, solver, judgments)
         return self._trained(design, best, chosen, judgments.history)
+
+    def _solver(self, design: Genotype, tried: bool = True) -> HistorySolver:
+        features = feature_rows(self.train_part)
+        return HistorySolver(self.sequences, linear_design(design).decays, tried, features)
+
+    def _with_features(
+        self, design: Genotype, best: ItemWeights, chosen: dict[str, float],
+        solver: HistorySolver, judgments: _Judgments,
+    ) -> tuple[ItemWeights, dict[str, float]]:  # fmt: skip
+        """The weights, or those with features of items, where these are clearly better."""
+        has_some = self.train_part.item_features is not None and linear_design(design).decays
+        if not has_some or not solver.alike.nnz:
+            return best, chosen
+        other, numbers = best, chosen
+        climb = Climb(FEATURES, FEATURES[len(FEATURES) // 2])
+        while (value := climb.next()) is not None and not self.runtime.out_of_time():
+            asked = {**chosen, "features": value}
+            weights = self._weights(design, asked, solver)
+            merit, found = judgments.of(weights, asked)
+            if climb.tell(merit):
+                other, numbers = weights, found
+            del weights
+        values, known = (
+            self.evaluated(design, weights, one["discount"]).per_user[self.metric]
+            for weights, one in ((other, numbers), (best, chosen))
+        )
+        return (other, numbers) if clearly_ahead(values, known) else (best, chosen)
 
     def _trained(
         self, design: Genotype, weights: ItemWeights, chosen: dict[str, float],
@@ -298,7 +330,8 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         with torch_threads(self.runtime.threads):
             if not linear_design(design).decays:
                 return ItemWeights(set_weights(self.sequences, l2).numpy(), len(self._counts))
-            return solver.weights(l2, numbers["ahead"], numbers.get("frequent", FREQUENT))
+            features = numbers.get("features", 0.0)
+            return solver.weights(l2, numbers["ahead"], numbers.get("frequent", FREQUENT), features)
 
     def _power(self, discount: float) -> NDArray[np.float32]:
         """Factor (n_items,) of every item's scores."""
@@ -315,17 +348,18 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         Raises:
             DivergedError: The penalty is too small.
         """
-        solver = HistorySolver(self.sequences, linear_design(design).decays, tried=False)
+        solver = self._solver(design, tried=False)
         weights = self._weights(design, numbers, solver)
         return self._network(design, weights, numbers["discount"])
 
     def summary(self, name: str, trained: Trained[OrderNetwork]) -> str:
         """The design with its penalty on one line."""
-        result = trained.result
+        result, weight = trained.result, trained.numbers.get("features")
+        told = f" and features of weight {weight:g}" if weight else ""
         return (
             f"{name}: {self.expression(self.trained_design(trained.network.genotype, trained))}, "
             f"{self.describe(result.valid)} "
-            f"with L2 {trained.numbers['l2']:g} ({result.seconds:.1f} s for {result.epochs} "
+            f"with L2 {trained.numbers['l2']:g}{told} ({result.seconds:.1f} s for {result.epochs} "
             "fits)"
         )
 
@@ -344,19 +378,19 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
 
     def validate(self, network: OrderNetwork) -> Metrics:
         """Metrics on the validation part."""
-        return self._metrics(self.scorer(network))
+        return self._evaluated(self.scorer(network)).metrics
 
-    def judged_by(self, design: Genotype, weights: ItemWeights, discount: float) -> Metrics:
-        """Metrics on the validation part, of weights before popularity divides them."""
+    def evaluated(self, design: Genotype, weights: ItemWeights, discount: float) -> Evaluation:
+        """On the validation part, of weights before popularity divides them."""
         scorer = HistoryScorer(self.network(design).histories, self.sequences, weights)
-        return self._metrics(Discounted(scorer, self._power(discount)))
+        return self._evaluated(Discounted(scorer, self._power(discount)))
 
-    def _metrics(self, scorer: RankingScorer) -> Metrics:
+    def _evaluated(self, scorer: RankingScorer) -> Evaluation:
         ruled = with_cold_start(scorer, self.cold_start)
         return evaluate_on(
             ruled, self.train_part, (self.train_part,), self.valid_part, "ranking",
             self.config.metrics_at,
-        ).metrics  # fmt: skip
+        )  # fmt: skip
 
     def test(self, network: OrderNetwork, part: Split) -> Evaluation:
         """Evaluates a finished model on the test part of a split, whose valid rows it knows."""
@@ -437,7 +471,7 @@ class _Judgments:
         return climb.merit, {**numbers, "discount": climb.best}
 
     def _judged(self, weights: ItemWeights, numbers: dict[str, float]) -> float:
-        metrics = self._problem.judged_by(self._design, weights, numbers["discount"])
+        metrics = self._problem.evaluated(self._design, weights, numbers["discount"]).metrics
         count, seconds = len(self.history) + 1, time.perf_counter() - self._begin
         self.history.append({"epoch": count, "seconds": seconds, **numbers, **metrics})
         valid = {f"valid.{name}": value for name, value in metrics.items()}

@@ -9,7 +9,7 @@ from scipy.sparse import csr_matrix
 from sif.data.interactions import Interactions
 from sif.errors import DataError
 from sif.evaluation.scorers import Scale
-from sif.spaces.closed.features import FeatureRows, column_groups
+from sif.spaces.linear.features import FeatureRows, column_groups
 
 
 def known_rows(train: Interactions, valid: Interactions) -> Interactions:

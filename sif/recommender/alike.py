@@ -1,7 +1,7 @@
 """Items that nobody has touched, answered for by their features.
 
 Such an item stands for a combination of trained items that are like it, found by kernel ridge
-regression on features (`sif.spaces.closed.features`): it gets the combination of their vectors, or
+regression on features (`sif.spaces.linear.features`): it gets the combination of their vectors, or
 of their weights in an item-item model. Its scores are then in the units of all others.
 """
 
@@ -22,15 +22,15 @@ from sif.recommender.extend import with_bare_items, with_item_rows
 from sif.recommender.feature_factors import FeatureFactors
 from sif.recommender.fold_in import Rows
 from sif.recommender.model import ServedModel
-from sif.spaces.closed.features import (
+from sif.spaces.closed.weights import FilterWeights
+from sif.spaces.interaction.function import InteractionNetwork
+from sif.spaces.linear.features import (
     Alikeness,
     FeatureRows,
     column_groups,
     shares_of,
     uneven,
 )
-from sif.spaces.closed.weights import FilterWeights
-from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.linear.grown import longer, with_columns
 from sif.spaces.linear.network import OrderNetwork
 from sif.spaces.linear.weights import ItemWeights
@@ -49,7 +49,7 @@ class Stand:
     Attributes:
         items: (c,).
         known: (k,) trained items.
-        shares: float32 (k, c), see `sif.spaces.closed.features`.
+        shares: float32 (k, c), see `sif.spaces.linear.features`.
         factors: float32 (k, c), products of factors by features; None: there are none.
         constants: Weights of all these.
     """

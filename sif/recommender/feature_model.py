@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from sif.recommender.alike import Mask, Stand, feature_rows
 from sif.recommender.feature_factors import FeatureFactors
 from sif.recommender.model import ServedModel
-from sif.spaces.closed.features import Alikeness, FeatureRows
+from sif.spaces.linear.features import Alikeness, FeatureRows
 from sif.spaces.linear.network import OrderNetwork
 from sif.utils.random import derive_seed
 

@@ -33,12 +33,12 @@ from sif.evaluation import evaluate
 from sif.recommender.fold_in_terms import Encoding, Objective
 from sif.spaces.closed.design import NAME as CLOSED
 from sif.spaces.closed.design import closed_design
-from sif.spaces.closed.features import Alikeness
 from sif.spaces.closed.filters import ChebyshevFilter, GraphFilter
 from sif.spaces.closed.network import PASSES, SIDES
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.registry import LOSSES
 from sif.spaces.linear.design import linear_design
+from sif.spaces.linear.features import Alikeness
 from sif.spaces.linear.network import OFFSETS, REST
 
 

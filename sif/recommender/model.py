@@ -47,12 +47,12 @@ from sif.recommender.graph_files import read_graph, write_graph
 from sif.recommender.owned import History, Owned
 from sif.recommender.report import Report
 from sif.retrieval.graph import ItemGraph
-from sif.spaces.closed.features import Alikeness
 from sif.spaces.closed.network import item_item_network
 from sif.spaces.interaction.design import plain_product
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.registry import design_of, expression
+from sif.spaces.linear.features import Alikeness
 from sif.spaces.linear.network import OrderNetwork
 from sif.spaces.linear.sequences import TICK, Sequences, moments, ranked
 from sif.utils import checkpoint

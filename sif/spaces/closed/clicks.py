@@ -16,7 +16,7 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from sif.spaces.closed.features import FeatureRows
+from sif.spaces.linear.features import FeatureRows
 from sif.spaces.linear.inputs import MAX_SIDE, MOST_SCALES
 from sif.utils.ranks import sharing
 

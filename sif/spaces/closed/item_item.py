@@ -23,6 +23,7 @@ from torch import Tensor
 from sif.errors import DivergedError
 from sif.spaces.closed.clicks import Clicks
 from sif.spaces.closed.family import DENSE_RATE, SPARSE_RATE, Family, Grid
+from sif.spaces.linear.features import add_products
 from sif.spaces.linear.inputs import FREQUENT, all_solved, solved_items
 from sif.spaces.linear.ridge import TOLERANCE
 from sif.spaces.linear.weights import ItemWeights
@@ -115,9 +116,8 @@ class ItemItem(Family):
             gram.mul_(scale[:, None]).mul_(scale)
             penalties = self._penalties(gram.diagonal().clone())
             if self.features:
-                alike = clicks.alike
                 weight = self.features * _level(gram.diagonal())
-                gram.add_(torch.from_numpy((alike @ alike.T).toarray()), alpha=weight)
+                add_products(gram, clicks.alike, clicks.alike, weight)
             gram.diagonal().add_(penalties)
             return gram
 
@@ -132,8 +132,8 @@ class ItemItem(Family):
         penalties = self._penalties(torch.from_numpy(squares)).float()
         cross = products.toarray()
         if self.features:
-            weight = np.float32(self.features * _level(torch.from_numpy(squares)))
-            cross += weight * (clicks.alike[items] @ clicks.alike.T).toarray()
+            weight = self.features * _level(torch.from_numpy(squares))
+            add_products(torch.from_numpy(cross), clicks.alike[items], clicks.alike, weight)
 
         def penalized() -> Tensor:
             gram = torch.from_numpy(cross[:, items])

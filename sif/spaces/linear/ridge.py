@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sif.errors import DivergedError
+from sif.spaces.linear.features import FeatureRows, add_products
 from sif.spaces.linear.gram import Normal, Products, reach
 from sif.spaces.linear.inputs import FREQUENT, MAX_SIDE, solved_items
 from sif.spaces.linear.sequences import Decay, Sequences
@@ -148,35 +150,67 @@ class HistorySolver:
         sequences: Of the train part.
         decays: Time scales.
         tried: Whether several penalties are asked for, so that products may stay.
+        features: Of the items; None: there are none.
 
     Attributes:
         items: That were solved for last (`solved_items`); others stand alone. None: all.
     """
 
-    def __init__(self, sequences: Sequences, decays: Sequence[Decay], tried: bool = True) -> None:
+    def __init__(
+        self, sequences: Sequences, decays: Sequence[Decay], tried: bool = True,
+        features: FeatureRows | None = None,
+    ) -> None:  # fmt: skip
+        self._features = features
         self._sequences, self._decays, self._tried = sequences, decays, tried
         self._counts = np.bincount(sequences.items, minlength=sequences.n_items)
         self._n_items, self._frequent = sequences.n_items, -1.0  # none are solved for yet
         self.items: NDArray[np.int64] | None = None
 
-    def weights(self, l2: float, ahead: float = 0.0, frequent: float = FREQUENT) -> ItemWeights:
+    def weights(
+        self, l2: float, ahead: float = 0.0, frequent: float = FREQUENT, features: float = 0.0
+    ) -> ItemWeights:
         """The weights under a penalty.
 
         Args:
             l2: Ridge penalty, in rows.
             ahead: See `Products.normal`.
             frequent: See `solved_items`.
+            features: Weight of a feature, in mean squares of an input: each is a further row whose
+                history is, at every scale, the items that have it, and whose target is any other
+                one of these.
 
         Raises:
             DivergedError: The penalty is too small.
         """
         if frequent != self._frequent:
             self._solve_for(frequent)
-        dense = solve(self._products.normal(self._decays, self._keep, ahead), l2).numpy()
+        normal = self._products.normal(self._decays, self._keep, ahead)
+        if features:
+            self._add_features(normal, features)
+        dense = solve(normal, l2).numpy()
         if self.items is None:
             return ItemWeights(dense, self._n_items)
         rest = self._products.rest(self._decays, l2, ahead, self._keep)
         return ItemWeights(dense, self._n_items, self.items, rest)
+
+    @cached_property
+    def alike(self) -> sp.csr_matrix:
+        """Feature rows of all items, of which those without a train row have zeros."""
+        assert self._features is not None  # noqa: S101
+        trained = self._counts > 0
+        rows = self._features.weighted(trained)
+        return sp.csr_matrix(sp.diags(trained.astype(np.float32)) @ rows)
+
+    def _add_features(self, normal: Normal, features: float) -> None:
+        squares = normal.gram.diagonal()
+        weight = features * float(squares[squares > 0].mean())
+        items = np.arange(self._n_items) if self.items is None else self.items
+        inputs, n = self.alike[items], len(items)
+        blocks = [slice(scale * n, (scale + 1) * n) for scale in range(len(self._decays))]
+        for rows in blocks:
+            add_products(normal.cross[rows], inputs, self.alike, weight, own=items)
+            for columns in blocks:
+                add_products(normal.gram[rows, columns], inputs, inputs, weight)
 
     def _solve_for(self, frequent: float) -> None:
         """Forgets the products of other items."""

@@ -28,7 +28,7 @@ from sif.problems.part_rows import feature_rows
 from sif.recommender.alike import Stand, answering
 from sif.recommender.feature_model import with_feature_model
 from sif.recommender.model import ServedModel
-from sif.spaces.closed.features import Alikeness
+from sif.spaces.linear.features import Alikeness
 from sif.spaces.linear.network import OrderNetwork
 from sif.tasks.console import table
 from sif.utils.climb import Climb

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from sif.core.genotype import Genotype
 from sif.errors import DivergedError, GenotypeError
 from sif.spaces.closed import clicks as shared
-from sif.spaces.closed import features as features_of
 from sif.spaces.closed import weights as weighing
 from sif.spaces.closed.clicks import Clicks
 from sif.spaces.closed.design import FAMILIES, OPEN, closed_design, genotype_of
 from sif.spaces.closed.family import AnyWeights, Family
-from sif.spaces.closed.features import FeatureRows, combinations
 from sif.spaces.closed.filters import ChebyshevFilter, GraphFilter, interpolated
 from sif.spaces.closed.item_item import ItemItem, inverted
 from sif.spaces.closed.network import ClosedNetwork
 from sif.spaces.closed.spectrum import WHOLE, Spectrum
+from sif.spaces.linear import features as features_of
+from sif.spaces.linear.features import FeatureRows, combinations
 from sif.spaces.linear.weights import ItemWeights
 
 Floats = NDArray[np.float64]

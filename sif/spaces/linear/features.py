@@ -1,4 +1,4 @@
-"""Features of items in closed forms: rows whose products say how alike items are; ridge on them.
+"""Features of items: rows whose products say how alike items are, and ridge regression on them.
 
 Each column of a table counts alike: its rows are weighted by inverse document frequency, divided by
 their length, put side by side, and divided by their length again. A product of two rows is then at
@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 Numbers = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -69,6 +71,29 @@ def _normalized(rows: sp.csr_matrix) -> sp.csr_matrix:
     lengths = np.maximum(np.sqrt(squares), np.finfo(np.float32).tiny)
     parts = rows.data / np.repeat(lengths, np.diff(rows.indptr)), rows.indices, rows.indptr
     return sp.csr_matrix(parts, rows.shape, dtype=np.float32)
+
+
+def add_products(
+    block: Tensor, rows: sp.csr_matrix, others: sp.csr_matrix, weight: float,
+    own: NDArray[np.int64] | None = None,
+) -> None:  # fmt: skip
+    """Adds products of rows with others, in their place.
+
+    Args:
+        block: (n, k), receives them.
+        rows: CSR (n, m).
+        others: CSR (k, m).
+        weight: Times each product.
+        own: (n,) the place of each row among the others, whose product with itself is left out.
+    """
+    turned = sp.csr_matrix(others.T)
+    for start in range(0, rows.shape[0], COLUMNS):
+        found = (rows[start : start + COLUMNS] @ turned).toarray()
+        if own is not None:
+            here = own[start : start + COLUMNS]
+            found[np.arange(len(here)), here] = 0.0
+        target = block[start : start + COLUMNS]
+        target.add_(torch.from_numpy(found).to(target), alpha=weight)
 
 
 def combinations(known: sp.csr_matrix, others: sp.csr_matrix, ridge: float) -> Numbers:
