@@ -58,8 +58,16 @@ def _told(table: Features, role: str, rows: Interactions, field: int) -> str:
     vocabulary = rows.vocabularies[field]
     have = int((np.diff(table.aligned(vocabulary).indptr) > 0).sum())
     unknown = table.unknown(vocabulary)
+    if unknown == len(table.vocabulary):
+        raise DataError(
+            f"features of {role}s: expected ids of the interactions, such as "
+            f"{str(vocabulary.ids[0])!r}, found none, but {str(table.vocabulary.ids[0])!r}"
+        )
     line = (
         f"features of {role}s: {table.described()}; {have:,} of {len(vocabulary):,} {role}s have "
         "some"
     )
-    return line if not unknown else f"{line}; {unknown:,} ids of the table have no interactions"
+    if not unknown:
+        return line
+    more = "1 id of the table has" if unknown == 1 else f"{unknown:,} ids of the table have"
+    return f"{line}; {more} no interactions"

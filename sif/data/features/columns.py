@@ -36,6 +36,7 @@ KNOTS = 8
 """Quantiles that the values of a number lie between."""
 WORDS = 1 << 16
 """Numbers that words are hashed into."""
+_MISSING = ("", "nan", "null")
 _WORD = re.compile(r"\w+")
 _FEW_WORDS = 4.0
 """Words of a cell, in the mean, above which mostly distinct cells are text."""
@@ -82,9 +83,9 @@ class Fault(Exception):
 
 
 def is_missing(cell: Any) -> bool:
-    """True for None, NaN, NaT, an empty text and an empty list."""
+    """True for None, NaN, NaT, an empty text or one of these, and an empty list."""
     if isinstance(cell, str):
-        return not cell.strip()
+        return cell.strip().lower() in _MISSING
     if isinstance(cell, list | tuple | np.ndarray | set | frozenset):
         return len(cell) == 0
     return bool(pd.isna(cell))
@@ -100,7 +101,7 @@ def kind_of(cells: Cells) -> FeatureKind:
     numeric = [_is_number(cell) for cell in present]
     if present and np.mean(numeric) > _MOSTLY:
         whole = {float(cell) for cell, fits in zip(present, numeric, strict=True) if fits}
-        flags = all(numeric) and len(whole) <= _CODES and all(v == int(v) for v in whole)
+        flags = all(numeric) and len(whole) <= _CODES and all(v.is_integer() for v in whole)
         return "category" if flags else "number"
     texts = [str(cell) for cell in present]
     if any(SEPARATOR in text for text in texts):
@@ -116,9 +117,10 @@ def _is_vector(cell: Any) -> bool:
 
 def _is_number(cell: Any) -> bool:
     try:
-        return bool(np.isfinite(float(cell)))
+        float(cell)
     except (TypeError, ValueError, OverflowError):
         return False
+    return True
 
 
 # One pair of functions for each kind: what a column is, and the rows of its cells.

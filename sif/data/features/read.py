@@ -83,6 +83,8 @@ def frame_of(source: Any, name: str) -> tuple[pd.DataFrame, str]:
 
 def _read(path: Path) -> pd.DataFrame:
     """A file's table; columns of texts that are all numbers stay texts, as "007"."""
+    if path.is_file() and not path.stat().st_size:
+        raise DataError(f"{path}: expected a table of features, found an empty file")
     table = open_table(path, lambda first, second: True)
     head, ending = first_bytes(path), path.suffix.lower()
     if head.startswith((PARQUET, FEATHER)) or ending in (".parquet", ".pq"):

@@ -118,16 +118,25 @@ def test_a_state_is_read_back_and_a_damaged_one_refused() -> None:
 def test_interactions_get_the_features_of_their_ids_and_say_so(tmp_path: Path) -> None:
     rows = read_frame(pd.DataFrame({"user": list("uvu"), "item": list("bca"), "r": [1, 2, 3]}))
     films(genre=["x|y", "y", None, "x"]).to_csv(tmp_path / "f.csv", index=False)
-    config, end = DataConfig(item_features=tmp_path / "f.csv"), "have no interactions"
+    config, end = DataConfig(item_features=tmp_path / "f.csv"), "has no interactions"
     found, notes = with_features(rows, config)
     assert found.select(np.array([0])).item_features is found.item_features
     assert notes == (
-        f"features of items: genre (tags, 2); 2 of 3 items have some; 1 ids of the table {end}",
+        f"features of items: genre (tags, 2); 2 of 3 items have some; 1 id of the table {end}",
     )
     with pytest.raises(DataError) as caught:
         with_features(rows, DataConfig(feature_kinds={"genre": "tags"}))
     told = "data.feature_kinds: expected a column of no table of features, found 'genre'"
     assert str(caught.value) == told
+    foreign = read_frame(pd.DataFrame({"user": ["u"], "item": ["zz"], "r": [1]}))
+    with pytest.raises(DataError) as caught:
+        with_features(foreign, config)
+    assert str(caught.value) == (
+        "features of items: expected ids of the interactions, such as 'zz', found none, but 'a'"
+    )
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(DataError, match="expected a table of features, found an empty file"):
+        with_features(rows, DataConfig(item_features=tmp_path / "empty.csv"))
 
 
 def test_files_are_read_alike(tmp_path: Path) -> None:
