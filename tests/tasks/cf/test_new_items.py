@@ -1,0 +1,94 @@
+"""Jobs whose protocol keeps items out of train, with features and without."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sif.recommender.recommender import Recommender
+
+Command = Callable[..., Any]
+SETS = (
+    "train.l2=[1]", "train.epochs=2", "train.dimension=4", "threads=1", "search.epochs=2",
+    "search.dimension=4", "controls=[fixed-multiply]", "baselines=[popularity]",
+    "data.protocol=cold-items", "search.stages=[closed,operation]",
+)  # fmt: skip
+KINDS = 5
+pytestmark = pytest.mark.usefixtures("without_figures")
+
+
+@pytest.fixture
+def job(sif: Command, tmp_path: Path) -> Callable[..., Any]:
+    """Runs a job on orders within kinds; what it printed."""
+    draws = np.random.default_rng(0)
+    rows = [
+        (f"u{user}", f"i{item}")
+        for user in range(150)
+        for item in draws.permutation(80)[:40]
+        if item % KINDS == user % KINDS or draws.random() < 0.1
+    ]
+    pd.DataFrame(rows, columns=["user", "item"]).to_csv(tmp_path / "orders.csv", index=False)
+    kinds = pd.DataFrame({"item": [f"i{n}" for n in range(80)]})
+    kinds["kind"] = [f"k{n % KINDS}" for n in range(80)]
+    kinds.to_csv(tmp_path / "kinds.csv", index=False)
+
+    def call(run: str, *sets: str) -> Any:
+        words = ["--task", "cf", "--dataset", "orders.csv", "--output-dir", run, "--no-tracking"]
+        done = sif(*words, "--set", *SETS, *sets)
+        assert done.code == 0, done.err
+        return done.out
+
+    return call
+
+
+def metrics(run: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((Path(run) / "metrics.json").read_text())
+    return found
+
+
+def test_new_items_are_answered_by_their_features(job: Callable[..., Any]) -> None:
+    printed = job("run", "data.item_features=kinds.csv")
+    log = (Path("run") / "log.txt").read_text()
+    assert "note: new items, drawn: 16 in test and 8 in valid alone" in log
+    assert "note: features of items: kind (category, 5); 80 of 80 items have some" in log
+    found = metrics("run")["new_items"]
+    names = ["served", "category-popularity", "feature-knn", "feature-als", "popularity"]
+    assert list(found["models"]) == names
+    assert found["items"] == 16
+    recall = {name: one["test"]["recall@10"] for name, one in found["models"].items()}
+    assert recall["served"] > 0.9
+    assert recall["category-popularity"] < 0.8
+    comparison = found["models"]["category-popularity"]["comparison"]
+    assert comparison["low"] > 0
+    shown = next(line for line in printed.splitlines() if line.startswith("served  "))
+    assert f"{found['models']['served']['test']['recall@20']:.4f}" in shown.split()
+    model = Recommender.load(Path("run"))
+    model.add_items(pd.DataFrame({"item": ["n1", "n2"], "kind": ["k1", "k2"]}))
+    assert model.recommend("u1", n=1, items=["n1", "n2"])["item"].tolist() == ["n1"]
+    assert model.fitted_model().alikeness == type(model.fitted_model().alikeness)(
+        **found["alikeness"]
+    )
+
+
+def test_a_resumed_job_says_the_same_of_new_items(job: Callable[..., Any], sif: Command) -> None:
+    job("run", "data.item_features=kinds.csv")
+    before = metrics("run")["new_items"]
+    (Path("run") / "metrics.json").unlink()
+    for stage in (Path("run") / "checkpoint").glob("test-*"):
+        stage.unlink()
+    done = sif("--task", "cf", "--resume", "run", "--no-tracking")
+    assert done.code == 0, done.err
+    assert metrics("run")["new_items"] == before
+
+
+def test_without_features_no_new_item_is_recommended(job: Callable[..., Any]) -> None:
+    printed = job("run")
+    assert "new_items" not in metrics("run")
+    assert "ranked among themselves" not in printed
+    assert metrics("run")["cold"]["cold_item"] > 0.5
