@@ -131,7 +131,7 @@ class NewItemResults:
 
 
 def asks_for_new_items(split: Split) -> bool:
-    """Whether a split has new items with features in validation and in test."""
+    """True if a split has new items with features in validation and in test."""
     if split.interactions.item_features is None or not split.protocol.startswith("cold-items"):
         return False
     return all(len(rows_of_new(split.train, part)) for part in (split.valid, split.test))
@@ -266,7 +266,7 @@ class _Choice:
 
     @property
     def is_item_item(self) -> bool:
-        """Whether the model reads histories."""
+        """True if the model reads histories."""
         return isinstance(self._model.trained, OrderNetwork)
 
     def stand(self, constants: Alikeness) -> Stand:
