@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
@@ -25,6 +25,7 @@ from sif.evaluation.histories import seconds_of
 from sif.recommender.fold_in import Rows
 from sif.recommender.fold_in_terms import FoldInTerms
 from sif.recommender.model import ServedModel
+from sif.recommender.user_rows import columns_of, merged, with_columns, with_rows
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.linear.sequences import moments, ranked
 
@@ -67,27 +68,28 @@ def _extended(
     if field and model.graph is not None:
         _logger.warning("retrieval: exact from here on, until a fit: items changed under the graph")
     vocabulary = model.vocabularies[field]
-    known = vocabulary.lookup(names)
-    fresh = names[known < 0]
-    places = known.copy()
-    places[known < 0] = len(vocabulary) + np.arange(len(fresh))
-    longer = Vocabulary(np.concatenate([vocabulary.ids, fresh]))
+    places = vocabulary.lookup(names)
+    is_new = places < 0
+    longer = vocabulary.extended(names[is_new])
+    places[is_new] = np.arange(len(vocabulary), len(longer))
     vocabularies = tuple(longer if f == field else v for f, v in enumerate(model.vocabularies))
-    return replace(
+    replaced = with_columns if field else with_rows
+    result = replace(
         model,
         trained=model.trained
         if rows is None
         else _network(model.network, field, places, len(longer), rows),
         vocabularies=vocabularies,
-        seen=_seen(model.seen, field, places, len(longer), pairs),
+        seen=replaced(model.seen, places, pairs, len(longer)),
         cold_start=_cold_start(model, field, len(longer), places, pairs),
         folds=_terms(model, field, places, len(longer), np.diff(pairs.indptr)),
         untrained=tuple(
-            np.append(before, places[known < 0]) if f == field else before
+            np.append(before, places[is_new]) if f == field else before
             for f, before in enumerate(model.untrained)
         ),
         graph=None if field else model.graph,
     )
+    return result if field else result.with_users_of(model)
 
 
 def grown_by(
@@ -110,12 +112,12 @@ def grown_by(
     if rated and data.rating is None:
         raise DataError("fold_in: expected a rating column, found none")
     own, other = data.ids[:, field], data.ids[:, 1 - field]
-    used = np.unique(own)
     if names is None:
-        names = data.vocabularies[field].ids[used]
-    columns = model.vocabularies[1 - field].index(
-        data.vocabularies[1 - field].ids[other], model.fields[1 - field]
-    )
+        names = data.vocabularies[field].ids[np.unique(own)]
+    columns = _numbers(model, data, 1 - field)[other]
+    if (columns < 0).any():  # says which
+        unknown = data.vocabularies[1 - field].ids[other]
+        model.vocabularies[1 - field].index(unknown, model.fields[1 - field])
     values = np.ones(len(data), model.seen.dtype)
     if model.reads_time and not field:
         values = _moments(model, data)
@@ -127,21 +129,32 @@ def grown_by(
     # What is known of these rows comes first, so that of a repeated pair the new one counts; a
     # pair in a history stays at its first place where `data.duplicates` says so.
     first = model.reads_order and model.reading.duplicates == "first"
+    rows = Vocabulary(names).lookup(data.vocabularies[field].ids)[own]
+    pairs = merged(_known(model, field, names), rows, columns, values, first)
+    if any(item not in model.titles for item in data.titles):
+        model = _with_titles(model, data.titles)
+    return grown(model, field, names, pairs)
+
+
+def _numbers(model: ServedModel, data: Interactions, field: int) -> NDArray[np.int64]:
+    """The model's number of each id in a vocabulary of the data, -1 where it has none."""
+    return model.vocabularies[field].lookup(data.vocabularies[field].ids)
+
+
+def _known(model: ServedModel, field: int, names: NDArray[np.str_]) -> sparse.csr_array:
+    """What is known of some ids (b,): CSR (b, n_other), empty rows for new ones."""
     places = model.vocabularies[field].lookup(names)
-    seen = model.seen if field == 0 else model.seen.T.tocsr()
-    known = seen[places[places >= 0]].tocoo()
-    before = np.flatnonzero(places >= 0)[known.coords[0]]
-    rows = Vocabulary(names).index(data.vocabularies[field].ids[own])
-    frame = pd.DataFrame({
-        "row": np.concatenate([before, rows]), "column": np.concatenate([known.coords[1], columns]),
-        "value": np.concatenate([known.data, values]),
-    }).drop_duplicates(["row", "column"], keep="first" if first else "last")  # fmt: skip
-    shape = (len(names), len(model.vocabularies[1 - field]))
-    pairs = sparse.csr_array(
-        (frame["value"].to_numpy(values.dtype), (frame["row"], frame["column"])), shape=shape
-    )
-    titled = replace(model, titles={**data.titles, **model.titles})
-    return grown(titled, field, names, pairs)
+    is_known = places >= 0
+    some = columns_of(model.seen, places[is_known]) if field else model.seen[places[is_known]]
+    counts = np.zeros(len(names), dtype=np.int64)
+    counts[is_known] = np.diff(some.indptr)
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    return sparse.csr_array((some.data, some.indices, indptr), shape=(len(names), some.shape[1]))
+
+
+def _with_titles(model: ServedModel, titles: Mapping[str, str]) -> ServedModel:
+    """The model with further titles; those that it has stay."""
+    return replace(model, titles={**titles, **model.titles}).with_users_of(model)
 
 
 def _moments(model: ServedModel, data: Interactions) -> NDArray[np.float64]:
@@ -149,10 +162,10 @@ def _moments(model: ServedModel, data: Interactions) -> NDArray[np.float64]:
     rows = np.arange(len(data)) if data.moment is None else data.order
     rows = rows[np.argsort(data.ids[rows, 0], kind="stable")]
     users = data.ids[rows, 0]
-    places = model.vocabularies[0].lookup(data.vocabularies[0].ids)
-    latest = np.full(model.seen.shape[0] + 1, -np.inf)  # one more for those who are not known
-    np.maximum.at(latest, model.seen.tocoo().coords[0], model.seen.data)
-    last = latest[places]
+    known = _known(model, 0, data.vocabularies[0].ids)
+    last = np.full(known.shape[0], -np.inf)
+    is_known = np.diff(known.indptr) > 0
+    last[is_known] = np.maximum.reduceat(known.data, known.indptr[:-1][is_known])
     found = np.zeros(len(data))
     times = seconds_of(data)
     if times is not None:
@@ -172,11 +185,11 @@ def grown_by_users(model: ServedModel, data: Interactions) -> ServedModel:
     Raises:
         UnknownIdError, DataError, ConfigError: See `grown_by`.
     """
-    items = data.vocabularies[1].ids
-    rowless = model.vocabularies[1].lookup(items) < 0
-    rowless &= model.owned.items.lookup(items) >= 0
+    rowless = _numbers(model, data, 1) < 0
+    rowless &= model.owned.items.lookup(data.vocabularies[1].ids) >= 0
     is_had = rowless[data.ids[:, 1]]
-    data = with_dropped(data.select(~is_had), data.select(is_had))
+    if is_had.any():
+        data = with_dropped(data.select(~is_had), data.select(is_had))
     return with_owned(grown_by(model, 0, data), data.dropped)
 
 
@@ -197,7 +210,7 @@ def with_owned(model: ServedModel, dropped: Interactions | None) -> ServedModel:
         model = _extended(model, 0, fresh, bare, zeros)
     rows = model.vocabularies[0].index(users.ids)[dropped.ids[:, 0]]
     pairs = np.stack([rows, dropped.ids[:, 1]], axis=1)
-    return replace(model, owned=model.owned.joined(pairs, items))
+    return replace(model, owned=model.owned.joined(pairs, items)).with_users_of(model)
 
 
 def _zeros(network: InteractionNetwork, count: int) -> Rows:
@@ -215,17 +228,18 @@ def grown_by_all(model: ServedModel, data: Interactions) -> ServedModel:
     or that nothing trained, even if it was folded in before: it is again, from all its pairs. Where
     the model reads order, new items are had, no more, until the next fit.
     """
+    places = _numbers(model, data, 1)
     if model.reads_order:
-        is_new = (model.vocabularies[1].lookup(data.vocabularies[1].ids) < 0)[data.ids[:, 1]]
-        data = with_dropped(data.select(~is_new), data.select(is_new))
+        is_new = (places < 0)[data.ids[:, 1]]
+        if is_new.any():
+            data = with_dropped(data.select(~is_new), data.select(is_new))
         return with_owned(grown_by(model, 0, data), data.dropped)
-    places = model.vocabularies[1].lookup(data.vocabularies[1].ids)
     new = (places < 0) | np.isin(places, model.untrained[1])
     of_new = new[data.ids[:, 1]]
-    if not of_new.all():
-        model = grown_by(model, 0, data.select(~of_new))
     if of_new.any():
-        users = model.vocabularies[0].lookup(data.vocabularies[0].ids) >= 0
+        if not of_new.all():
+            model = grown_by(model, 0, data.select(~of_new))
+        users = _numbers(model, data, 0) >= 0
         among = data.select(of_new & users[data.ids[:, 0]])
         names = data.vocabularies[1].ids[np.unique(data.ids[of_new, 1])]
         model = grown_by(model, 1, among, names)
@@ -234,8 +248,9 @@ def grown_by_all(model: ServedModel, data: Interactions) -> ServedModel:
 
 def _put(table: Tensor, places: NDArray[np.int64], size: int, rows: Tensor) -> Tensor:
     """A table of `size` rows, those at some places replaced."""
-    longer = table.new_zeros(size, *table.shape[1:])
+    longer = table.new_empty(size, *table.shape[1:])
     longer[: len(table)] = table.detach()
+    longer[len(table) :] = 0.0
     longer[torch.from_numpy(places)] = rows.to(longer)
     return longer
 
@@ -243,34 +258,21 @@ def _put(table: Tensor, places: NDArray[np.int64], size: int, rows: Tensor) -> T
 def _network(
     network: InteractionNetwork, field: int, places: NDArray[np.int64], size: int, rows: Rows
 ) -> InteractionNetwork:
-    result = copy.copy(network)
-    result._modules = dict(network._modules)
-    result.tables = copy.deepcopy(network.tables)
+    """The network with a field's table changed; it shares all others with the given one."""
+    result, tables = copy.copy(network), copy.copy(network.tables)
+    result._modules = dict(network._modules) | {"tables": tables}
     sizes = list(network.shape.sizes)
     sizes[field] = size
     result.shape = replace(network.shape, sizes=tuple(sizes))
-    table = _put(network.tables.embeddings[field], places, size, rows.vectors)
-    result.tables.embeddings[field] = nn.Parameter(table)
+    changed = {"embeddings": rows.vectors}
     if rows.biases is not None:
-        bias = _put(network.tables.biases[field], places, size, rows.biases)
-        result.tables.biases[field] = nn.Parameter(bias)
+        changed["biases"] = rows.biases
+    tables._modules = dict(tables._modules)
+    for name, new in changed.items():
+        parameters = list(getattr(network.tables, name))
+        parameters[field] = nn.Parameter(_put(parameters[field], places, size, new))
+        tables._modules[name] = nn.ParameterList(parameters)
     return result
-
-
-def _seen(
-    seen: sparse.csr_array, field: int, places: NDArray[np.int64], size: int,
-    pairs: sparse.csr_array,
-) -> sparse.csr_array:  # fmt: skip
-    """The pairs of users, those of the folded rows replaced."""
-    shape = list(seen.shape)
-    shape[field] = size
-    old = seen.tocoo()
-    kept = ~np.isin(old.coords[field], places)  # of a folded row all pairs are given
-    row = np.repeat(places, np.diff(pairs.indptr))
-    new = (row, pairs.indices) if field == 0 else (pairs.indices, row)
-    both = [np.concatenate([a[kept], b]) for a, b in zip(old.coords, new, strict=True)]
-    data = np.concatenate([old.data[kept], pairs.data])
-    return sparse.csr_array((data, tuple(both)), shape=tuple(shape))
 
 
 def _cold_start(
@@ -298,7 +300,7 @@ def _terms(
     extra = torch.full_like(even, further) if field else further * even
     nothing = np.zeros(0, dtype=np.int64)  # known rows go on giving what they gave
     history, neighbors = (
-        None if table is None else _put(table, nothing, size, table[:0])
+        table if table is None or len(table) == size else _put(table, nothing, size, table[:0])
         for table in (encoding.history, encoding.neighbors)
     )
     other = (

@@ -14,18 +14,21 @@ the fold draws users for the item.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 from torch.nn import functional as F
 
+from sif.recommender.fold_in_rows import chunks, solutions
 from sif.recommender.fold_in_terms import Encoding, Objective
 from sif.recommender.row_loss import RowScores, row_loss
+from sif.retrieval.threads import in_chunks
 from sif.spaces.interaction.embeddings import clip_readout
 from sif.spaces.interaction.function import Interaction
 from sif.spaces.interaction.losses import LossKind
@@ -113,28 +116,76 @@ class FoldIn:
         """
         vectors = self.offset.new_zeros(pairs.shape[0], self.dimension)
         biases = self.offset.new_zeros(pairs.shape[0])
-        for row, (start, end) in enumerate(zip(pairs.indptr[:-1], pairs.indptr[1:], strict=True)):
-            if start == end:
-                continue
-            others = torch.from_numpy(pairs.indices[start:end].astype(np.int64))
-            target = torch.from_numpy(pairs.data[start:end]).to(vectors)
-            vectors[row], biases[row] = self._row(others.to(vectors.device), target)
+        filled = np.flatnonzero(np.diff(pairs.indptr))
+        if self._is_solved:
+            some = pairs if len(filled) == pairs.shape[0] else pairs[filled]
+            self._solve_into(vectors, biases, filled, some)
+        else:
+            for row in filled.tolist():
+                start, end = pairs.indptr[row], pairs.indptr[row + 1]
+                others = torch.from_numpy(pairs.indices[start:end].astype(np.int64))
+                target = torch.from_numpy(pairs.data[start:end]).to(vectors)
+                vectors[row], biases[row] = self._descended_row(others.to(vectors.device), target)
         if self.encoding.unit:
             vectors = F.normalize(vectors, dim=1)
         return Rows(vectors, biases if self.biased else None)
 
-    def _row(self, others: Tensor, target: Tensor) -> tuple[Tensor, Tensor | float]:
+    @property
+    def _is_solved(self) -> bool:
+        """True where rows have closed forms: a ridge regression, or nothing of their own."""
+        exact = self._form is not None and self.objective.loss in SQUARES
+        return exact or not self._unknowns
+
+    def _solve_into(
+        self, vectors: Tensor, biases: Tensor, places: NDArray[np.int64], pairs: sparse.csr_array
+    ) -> None:
+        """Writes vectors and biases of rows, each with a pair, to some places.
+
+        Threads share the rows: torch's own would meet after every small product.
+        """
+        counts = np.diff(pairs.indptr).astype(np.int64)
+        parts = [*chunks(counts, max(self._unknowns, 1))]
+
+        def work(numbers: Iterator[slice]) -> None:
+            for some in (part for share in numbers for part in parts[share]):
+                few = pairs if len(parts) == 1 else pairs[some.start : some.stop]
+                at = torch.from_numpy(places[some]).to(vectors.device)
+                vectors[at], biases[at] = self._solved(few, counts[some], vectors)
+
+        threads = torch.get_num_threads() if vectors.device.type == "cpu" else 1
+        in_chunks(len(parts), 1, threads, work)
+
+    def _solved(
+        self, pairs: sparse.csr_array, counts: NDArray[np.int64], like: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Vectors (b, d) and biases (b,) of rows, each with a pair, in closed form."""
+        device, encoding = like.device, self.encoding
+        others = torch.from_numpy(pairs.indices.astype(np.int64)).to(device)
+        target = torch.from_numpy(pairs.data).to(like)
+        row = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(device)
+        given, observed = like.new_zeros(len(counts), self.dimension), None
+        if encoding.contributes:
+            own = encoding.contributions(others, torch.from_numpy(counts).to(device)[row])
+            given = given.index_add_(0, row, own)
+            observed = given[row] - own
+        if not self._unknowns:
+            return given, like.new_zeros(len(counts))
+        found = self._ridge_solutions(given, observed, others, target, row, counts)
+        biases = found[:, -1] if self.biased else like.new_zeros(len(counts))
+        if encoding.free:
+            given = given + encoding.scale * found[:, : self.dimension]
+        return given, biases
+
+    def _descended_row(self, others: Tensor, target: Tensor) -> tuple[Tensor, Tensor | float]:
+        """Vector and bias of one row by descent."""
         given = self.offset.new_zeros(self.dimension)
         observed = given.expand(len(others), -1)
         if self.encoding.contributes:
-            own = self.encoding.contributions(others)
+            count = torch.full_like(others, len(others))
+            own = self.encoding.contributions(others, count)
             given = own.sum(dim=0)
             observed = given - own
-        if not self._unknowns:
-            return given, 0.0
-        exact = self._form is not None and self.objective.loss in SQUARES
-        solve = self._solved if exact else self._descended
-        unknowns = solve(given, observed, others, target)
+        unknowns = self._descended(given, observed, others, target)
         bias = unknowns[-1] if self.biased else 0.0
         if self.encoding.free:
             given = given + self.encoding.scale * unknowns[: self.dimension]
@@ -158,25 +209,42 @@ class FoldIn:
             ridge[-1] = l2 * self.objective.bias_l2
         return ridge
 
-    def _solved(self, given: Tensor, observed: Tensor, others: Tensor, target: Tensor) -> Tensor:
-        """Embedding and bias of one row by ridge regression."""
+    def _ridge_solutions(
+        self, given: Tensor, observed: Tensor | None, others: Tensor, target: Tensor, row: Tensor,
+        counts: NDArray[np.int64],
+    ) -> Tensor:  # fmt: skip
+        """Embeddings and biases (b, q) of rows by ridge regression.
+
+        Args:
+            given: (b, d) what their pairs contribute to their vectors.
+            observed: (n, d) the same as each pair sees it; None: nothing contributes.
+            others: (n,) the pairs' rows of the other field.
+            target: (n,).
+            row: (n,) which of the rows each pair is of, in order.
+            counts: (b,) pairs of each.
+        """
         assert self._form is not None  # noqa: S101
         form, objective = self._form, self.objective
-        even, near = objective.even[others], form.unknowns[others]
-        rest = (form.slopes[others] * observed).sum(dim=1) + form.constants[others]
+        even, near, rest = objective.even[others], form.unknowns[others], form.constants[others]
+        whole, shared = rest, None
+        right = given.new_zeros(len(counts), self._unknowns)
+        if observed is not None:
+            slopes = form.slopes[others]
+            rest = rest + (slopes * observed).sum(dim=1)
+            whole = whole + (slopes * given[row]).sum(dim=1)
+        weight = given.new_tensor([objective.weight(int(n)) for n in counts])
         if objective.loss == "squared":
-            left, right = (even[:, None] * near).T @ near, near.T @ (even * (target - rest))
+            weights, pull = even, even * (target - rest)
         else:  # every pair with target 0, and what the observed ones change
-            extra = objective.further(others)
-            whole = form.slopes[others] @ given + form.constants[others]
-            left = form.gram + (extra[:, None] * near).T @ near
-            right = near.T @ ((even + extra) * (1 - rest) + even * whole)
-            right = right - form.cross @ given - form.rest
-        weight = objective.weight(len(others))
-        unknowns: Tensor = torch.linalg.solve(
-            weight * left + self._ridge(len(others)).diag(), weight * right
-        )
-        return unknowns
+            weights = objective.extra[others]
+            weights = weights / weight[row] if objective.apart else weights
+            pull = (even + weights) * (1 - rest) + even * whole
+            shared = form.gram
+            right = right - form.rest - given @ form.cross.T
+        right = right.index_add_(0, row, pull[:, None] * near)
+        ridge = torch.stack([self._ridge(int(n)) for n in counts])
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        return solutions(near, weights, starts, shared, weight, ridge, right)
 
     def _descended(self, given: Tensor, observed: Tensor, others: Tensor, target: Tensor) -> Tensor:
         """The same by descent on the loss as it is."""

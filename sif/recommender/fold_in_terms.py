@@ -44,12 +44,19 @@ class Encoding:
         """Factor of an embedding in the vector."""
         return 1.0 if self.neighbors is None else 0.5
 
-    def contributions(self, others: Tensor) -> Tensor:
-        """Parts (n, d) of a row's vector that its pairs with `others` (n,) give."""
-        count, parts = max(len(others), 1), []
+    def contributions(self, others: Tensor, counts: Tensor) -> Tensor:
+        """Parts (n, d) of rows' vectors that pairs with `others` (n,) give.
+
+        Args:
+            others: Rows of the other field.
+            counts: (n,) pairs of the row that each pair is of.
+        """
+        parts = []
         if self.history is not None:
+            count = counts.clamp(min=1)[:, None].to(self.history)
             parts.append(self.scale * count**-self.power * self.history[others])
         if self.neighbors is not None:
+            count = counts.clamp(min=1)[:, None].to(self.neighbors)
             parts.append(0.5 * count**-0.5 * self.neighbors[others])
         total: Tensor = sum(parts[1:], parts[0])
         return total
@@ -94,7 +101,7 @@ class Objective:
         return float(self.level * max(count, 1) ** self.power)
 
     def further(self, others: Tensor) -> Tensor:
-        """`extra` of a row's pairs (n,), before the row's weight multiplies it."""
+        """`extra` of one row's pairs (n,), before the row's weight multiplies it."""
         extra = self.extra[others]
         return extra / self.weight(len(others)) if self.apart else extra
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -72,19 +71,26 @@ class VectorFunction(ServedFunction):
     Args:
         network: Trained, vectors looked up by id.
         folds: Terms by field that give unseen rows vectors.
+        made: What folds rows in, by field, as far as it was made; None: nothing was.
     """
 
-    def __init__(self, network: InteractionNetwork, folds: tuple[FoldInTerms, ...]) -> None:
+    def __init__(
+        self, network: InteractionNetwork, folds: tuple[FoldInTerms, ...],
+        made: dict[int, FoldIn] | None = None,
+    ) -> None:  # fmt: skip
         self._interaction, self._folds = network.interaction(), folds
+        self._made = {} if made is None else made
         self.engine: Engine = Engine(self._interaction)
 
     def known(self, rows: NDArray[np.int64]) -> UserVectors:
         """By look-up."""
         return self.engine.vectors(rows)
 
-    @cached_property
+    @property
     def _fold(self) -> FoldIn:
-        return FoldIn(self._interaction, 0, *self._folds[0])
+        if 0 not in self._made:
+            self._made[0] = FoldIn(self._interaction, 0, *self._folds[0])
+        return self._made[0]
 
     def folded(self, pairs: sparse.csr_array) -> UserVectors:
         """By folding in."""

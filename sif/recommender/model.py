@@ -259,7 +259,7 @@ class ServedModel:
         """
         if isinstance(self.trained, OrderNetwork):
             return HistoryFunction(self.trained, self.seen)
-        return VectorFunction(self.trained, self.folds)
+        return VectorFunction(self.trained, self.folds, self._fold_in)
 
     @property
     def is_personalized(self) -> bool:
@@ -314,7 +314,8 @@ class ServedModel:
         """The items that answers to users (b,) leave out: CSR (b, n_items); None: none."""
         if how == "none":
             return None
-        return (self.had if how == "all" else self.seen)[rows]
+        trained = self.seen[rows]
+        return self.owned.among(trained, self.vocabularies[1], rows) if how == "all" else trained
 
     def history(self, names: NDArray[np.str_], values: NDArray[np.float64], place: str) -> History:
         """A history of somebody who is in no table.
@@ -374,12 +375,24 @@ class ServedModel:
         return standard
 
     def fold(self, field: int) -> FoldIn:
-        """Folds rows of a field in.
+        """Folds rows of a field in; made once for a model.
 
         Raises:
             ConfigError: An item-item model, which needs no folding.
         """
-        return FoldIn(self.network.interaction(), field, *self.folds[field])
+        if field not in self._fold_in:
+            made = FoldIn(self.network.interaction(), field, *self.folds[field])
+            self._fold_in[field] = made
+        return self._fold_in[field]
+
+    @cached_property
+    def _fold_in(self) -> dict[int, FoldIn]:
+        return {}
+
+    def with_users_of(self, before: ServedModel) -> ServedModel:
+        """The model itself, which folds users in as the one before does, whose items it has."""
+        self._fold_in.update({f: fold for f, fold in before._fold_in.items() if f == 0})
+        return self
 
     def save(self, folder: Path) -> Path:
         """Writes the model into a folder; returns the file."""
@@ -589,7 +602,7 @@ def _owned(parts: Sequence[Any] | None, n_users: int) -> Owned:
     sizes = (n_users, len(names))
     if ((pairs < 0) | (pairs >= sizes)).any():
         raise ValueError(f"expected dropped pairs below {sizes}, found {pairs.max(axis=0)}")
-    return Owned(Vocabulary(names), pairs)
+    return Owned(Vocabulary(names), pairs[np.argsort(pairs[:, 0], kind="stable")])
 
 
 def _factors(state: Any) -> FeatureFactors | None:

@@ -28,7 +28,8 @@ class Owned:
 
     Attributes:
         items: Ids of the items; the model may have no row for some.
-        pairs: (n, 2) int64, distinct: the model's number of the user, and a number in `items`.
+        pairs: (n, 2) int64, distinct and in the order of the users: the model's number of the user,
+            and a number in `items`.
     """
 
     items: Vocabulary = field(default_factory=_no_items)
@@ -36,33 +37,48 @@ class Owned:
 
     def joined(self, pairs: NDArray[np.int64], items: Vocabulary) -> Owned:
         """These pairs and further ones (m, 2) of the model's users, with items of a vocabulary."""
-        both, _ = Vocabulary.from_values(np.concatenate([self.items.ids, items.ids]))
-        known, further = (
-            np.stack([some[:, 0], both.index(names.ids)[some[:, 1]]], axis=1)
-            for some, names in ((self.pairs, self.items), (pairs, items))
-        )
-        whole = np.concatenate([known, further])
-        sizes = (int(whole[:, 0].max(initial=0)) + 1, len(both))
-        _, first = np.unique(row_keys(whole, sizes), return_index=True)
-        return Owned(both, whole[first])
+        both = self.items.extended(items.ids[self.items.lookup(items.ids) < 0])
+        further = np.stack([pairs[:, 0], both.lookup(items.ids)[pairs[:, 1]]], axis=1)
+        of_users = self._of(np.unique(further[:, 0]))[0]
+        sizes = (int(pairs[:, 0].max(initial=0)) + 1, len(both))
+        known = row_keys(self.pairs[of_users], sizes)
+        keys, first = np.unique(row_keys(further, sizes), return_index=True)
+        fresh = further[first[~np.isin(keys, known)]]
+        places = np.searchsorted(self.pairs[:, 0], fresh[:, 0], side="right")
+        return Owned(both, np.insert(self.pairs, places, fresh, axis=0))
 
-    def among(self, seen: sparse.csr_array, items: Vocabulary) -> sparse.csr_array:
-        """A matrix of trained pairs (n_users, n_items) with these as further, stored zeros.
+    def among(
+        self, seen: sparse.csr_array, items: Vocabulary, rows: NDArray[np.int64] | None = None
+    ) -> sparse.csr_array:
+        """A matrix of trained pairs with these as further, stored zeros.
 
         Args:
-            seen: Stays as it is.
+            seen: CSR (n_users, n_items), or that of some users (b, n_items); stays as it is.
             items: Of its columns; pairs with other items are left out.
+            rows: (b,) the users' numbers; None: all in turn.
         """
-        columns = items.lookup(self.items.ids)[self.pairs[:, 1]]
-        users, columns = self.pairs[columns >= 0, 0], columns[columns >= 0]
+        users = np.arange(seen.shape[0]) if rows is None else rows
+        pairs, places = self._of(users)
+        if not len(pairs):
+            return seen
+        columns = items.lookup(self.items.ids)[self.pairs[pairs, 1]]
+        places, columns = places[columns >= 0], columns[columns >= 0]
         if not len(columns):
             return seen
         trained = seen.tocoo()
-        places = [
-            np.concatenate([a, b]) for a, b in zip(trained.coords, (users, columns), strict=True)
+        whole = [
+            np.concatenate([a, b]) for a, b in zip(trained.coords, (places, columns), strict=True)
         ]
         values = np.append(trained.data, np.zeros(len(columns), trained.data.dtype))
-        return sparse.csr_array((values, tuple(places)), shape=seen.shape)  # equal pairs add up
+        return sparse.csr_array((values, tuple(whole)), shape=seen.shape)  # equal pairs add up
+
+    def _of(self, users: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Places of the pairs of some users (b,), user after user, and the place of each's user."""
+        begin, end = (np.searchsorted(self.pairs[:, 0], users, side=s) for s in ("left", "right"))
+        counts = end - begin
+        places = np.repeat(np.arange(len(users)), counts)
+        within = np.arange(len(places)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return begin[places] + within, places
 
 
 class History(NamedTuple):

@@ -21,6 +21,7 @@ from sif.utils.registry import did_you_mean
 
 _INTEGER = r"-?\d{1,18}"
 _SEARCHED = 10_000  # ids among which a near one is looked for
+_FEW = 1_000  # further ids that are indexed apart, beside a quarter of the others
 
 
 class Vocabulary:
@@ -32,6 +33,8 @@ class Vocabulary:
     Raises:
         DataError: An id occurs twice, or is none.
     """
+
+    _halves: tuple[Vocabulary, Vocabulary] | None = None  # of an extension: first and later ids
 
     def __init__(self, ids: Iterable[Any]) -> None:
         self.ids: npt.NDArray[np.str_] = id_strings(ids)
@@ -60,13 +63,51 @@ class Vocabulary:
         rank[order] = np.arange(len(order))
         return cls(texts[order]), rank[codes]
 
+    def extended(self, ids: Iterable[Any]) -> Vocabulary:
+        """The vocabulary with further ids behind those it has, which keep their numbers.
+
+        Only the further ones are indexed, those of earlier extensions among them. Once they are
+        many beside the others, all are.
+
+        Args:
+            ids: (n,) distinct ids, none of which it has.
+
+        Raises:
+            DataError: An id occurs twice.
+        """
+        further = id_strings(ids)
+        if not len(further):
+            return self
+        first, later = self._halves or (self, None)
+        later = Vocabulary(further if later is None else np.concatenate([later.ids, further]))
+        known = self.lookup(further) >= 0
+        if known.any():
+            twice = str(further[np.argmax(known)])
+            raise DataError(f"vocabulary: expected distinct ids, found {twice!r} twice")
+        whole = np.concatenate([self.ids, further])
+        if len(later) > _FEW + len(first) // 4:
+            return Vocabulary(whole)
+        longer = object.__new__(Vocabulary)
+        longer.ids, longer._halves = whole, (first, later)
+        longer.ids.flags.writeable = False
+        return longer
+
     @cached_property
     def _index(self) -> pd.Index:
         return pd.Index(self.ids.astype(object), dtype=object)
 
     def lookup(self, ids: Iterable[Any]) -> Int64Array:
         """Numbers of the given ids, (n,) int64, -1 for an unknown id."""
-        indices = self._index.get_indexer(pd.Index(id_strings(ids).astype(object), dtype=object))
+        texts = id_strings(ids)
+        if self._halves is not None:
+            first, later = self._halves
+            numbers = first.lookup(texts)
+            unknown = np.flatnonzero(numbers < 0)
+            if len(unknown):
+                found = later.lookup(texts[unknown])
+                numbers[unknown] = np.where(found < 0, -1, found + len(first))
+            return numbers
+        indices = self._index.get_indexer(pd.Index(texts.astype(object), dtype=object))
         return np.array(indices, dtype=np.int64)
 
     def index(self, ids: Iterable[Any], name: str = "id") -> Int64Array:
