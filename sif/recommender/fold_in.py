@@ -161,7 +161,6 @@ class FoldIn:
         """Vectors (b, d) and biases (b,) of rows, each with a pair, in closed form."""
         device, encoding = like.device, self.encoding
         others = torch.from_numpy(pairs.indices.astype(np.int64)).to(device)
-        target = torch.from_numpy(pairs.data).to(like)
         row = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(device)
         given, observed = like.new_zeros(len(counts), self.dimension), None
         if encoding.contributes:
@@ -170,7 +169,7 @@ class FoldIn:
             observed = given[row] - own
         if not self._unknowns:
             return given, like.new_zeros(len(counts))
-        found = self._ridge_solutions(given, observed, others, target, row, counts)
+        found = self._ridge_solutions(given, observed, pairs, others, row)
         biases = found[:, -1] if self.biased else like.new_zeros(len(counts))
         if encoding.free:
             given = given + encoding.scale * found[:, : self.dimension]
@@ -210,41 +209,53 @@ class FoldIn:
         return ridge
 
     def _ridge_solutions(
-        self, given: Tensor, observed: Tensor | None, others: Tensor, target: Tensor, row: Tensor,
-        counts: NDArray[np.int64],
+        self, given: Tensor, observed: Tensor | None, pairs: sparse.csr_array, others: Tensor,
+        row: Tensor,
     ) -> Tensor:  # fmt: skip
         """Embeddings and biases (b, q) of rows by ridge regression.
 
         Args:
             given: (b, d) what their pairs contribute to their vectors.
             observed: (n, d) the same as each pair sees it; None: nothing contributes.
+            pairs: CSR (b, n_other) with targets.
             others: (n,) the pairs' rows of the other field.
-            target: (n,).
             row: (n,) which of the rows each pair is of, in order.
-            counts: (b,) pairs of each.
         """
         assert self._form is not None  # noqa: S101
-        form, objective = self._form, self.objective
-        even, near, rest = objective.even[others], form.unknowns[others], form.constants[others]
-        whole, shared = rest, None
+        form, objective, counts = self._form, self.objective, np.diff(pairs.indptr)
+        even, rest = objective.even[others], form.constants[others]
+        weight = given.new_tensor([objective.weight(int(n)) for n in counts])
+        whole, shared, of_pairs = rest, torch.zeros_like(form.gram), weight
         right = given.new_zeros(len(counts), self._unknowns)
         if observed is not None:
             slopes = form.slopes[others]
             rest = rest + (slopes * observed).sum(dim=1)
             whole = whole + (slopes * given[row]).sum(dim=1)
-        weight = given.new_tensor([objective.weight(int(n)) for n in counts])
         if objective.loss == "squared":
-            weights, pull = even, even * (target - rest)
+            pull = even * (torch.from_numpy(pairs.data).to(given) - rest)
         else:  # every pair with target 0, and what the observed ones change
-            weights = objective.extra[others]
-            weights = weights / weight[row] if objective.apart else weights
-            pull = (even + weights) * (1 - rest) + even * whole
+            further = objective.extra[others]
+            if objective.apart:
+                further, of_pairs = further / weight[row], torch.ones_like(weight)
+            pull = (even + further) * (1 - rest) + even * whole
             shared = form.gram
             right = right - form.rest - given @ form.cross.T
-        right = right.index_add_(0, row, pull[:, None] * near)
-        ridge = torch.stack([self._ridge(int(n)) for n in counts])
-        starts = np.concatenate([[0], np.cumsum(counts)])
-        return solutions(near, weights, starts, shared, weight, ridge, right)
+        pulled = sparse.csr_array((pull.cpu().numpy(), pairs.indices, pairs.indptr), pairs.shape)
+        table = form.unknowns.cpu().numpy()
+        target = weight[:, None].cpu().numpy() * (right.cpu().numpy() + pulled @ table)
+        factors = weight.cpu().numpy(), of_pairs.cpu().numpy()
+        ridge = np.stack([self._ridge(int(n)).cpu().numpy() for n in counts])
+        found = solutions(*self._weighted, pairs, shared.cpu().numpy(), factors, ridge, target)
+        return torch.from_numpy(found).to(given)
+
+    @cached_property
+    def _weighted(self) -> tuple[NDArray[np.floating], NDArray[np.floating] | None]:
+        """(n_other, q) slopes by the unknowns times roots of pairs' weights, and these' signs."""
+        assert self._form is not None  # noqa: S101
+        objective = self.objective
+        weights = objective.even if objective.loss == "squared" else objective.extra
+        table = (weights.abs().sqrt()[:, None] * self._form.unknowns).cpu().numpy()
+        return table, weights.sign().cpu().numpy() if bool((weights < 0).any()) else None
 
     def _descended(self, given: Tensor, observed: Tensor, others: Tensor, target: Tensor) -> Tensor:
         """The same by descent on the loss as it is."""

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 from scipy.linalg import lapack
-from torch import Tensor
 
 CHUNK = 1 << 21
 """Numbers of the pairs' vectors that are at work at once, 8 MB: they stay in cache."""
@@ -36,40 +36,38 @@ def chunks(counts: NDArray[np.int64], width: int) -> Iterator[slice]:
 
 
 def solutions(
-    near: Tensor, weights: Tensor, starts: NDArray[np.int64], shared: Tensor | None,
-    factors: Tensor, ridge: Tensor, right: Tensor,
-) -> Tensor:  # fmt: skip
-    """Solves (f (shared + N' diag(w) N) + diag(ridge)) x = f right for each row.
+    table: NDArray[np.floating], signs: NDArray[np.floating] | None, pairs: sparse.csr_array,
+    shared: NDArray[np.floating], factors: tuple[NDArray[np.floating], NDArray[np.floating]],
+    ridge: NDArray[np.floating], right: NDArray[np.floating],
+) -> NDArray[np.floating]:  # fmt: skip
+    """Solves (f shared + g N' S N + diag(ridge)) x = right for each row, N of its pairs' vectors.
 
     Args:
-        near: (n, q) vectors N of all pairs, row after row.
-        weights: (n,) their weights w.
-        starts: (b + 1,) first pair of each row.
-        shared: (q, q) what all rows have; None: nothing.
-        factors: (b,) f.
+        table: (n_other, q) vectors.
+        signs: (n_other,) diagonal of S for each vector, +1 or -1; None: all are +1.
+        pairs: CSR (b, n_other) whose entries are the pairs.
+        shared: (q, q) what all rows have.
+        factors: f and g, (b,) each.
         ridge: (b, q).
         right: (b, q).
 
     Returns:
         (b, q) x.
     """
-    vectors, weight = near.cpu().numpy(), weights.cpu().numpy()
-    same = bool((weight >= 0).all())  # then the product is of a matrix with itself, half the work
-    scaled = vectors * (np.sqrt(weight) if same else weight)[:, None]
-    base = None if shared is None else shared.cpu().numpy()
-    penalty, target = ridge.cpu().numpy(), right.cpu().numpy()
-    found = np.zeros_like(target)
-    solve = lapack.dposv if target.dtype == np.float64 else lapack.sposv
-    bounds, diagonal = starts.tolist(), np.arange(target.shape[1])
-    for row, factor in enumerate(factors.tolist()):
-        pairs = scaled[bounds[row] : bounds[row + 1]]
-        left = pairs.T @ (pairs if same else vectors[bounds[row] : bounds[row + 1]])
-        if base is not None:
-            left += base
-        left *= factor
-        left[diagonal, diagonal] += penalty[row]
-        _, found[row], failed = solve(left.T, factor * target[row], lower=1)
-        if failed:
-            matrix, goal = torch.from_numpy(left), torch.from_numpy(factor * target[row])
-            found[row] = torch.linalg.solve(matrix, goal).numpy()
-    return torch.from_numpy(found).to(right.device)
+    found = np.zeros_like(right)
+    solve = lapack.dposv if right.dtype == np.float64 else lapack.sposv
+    starts, diagonal = pairs.indptr.tolist(), np.arange(right.shape[1])
+    of_shared, of_pairs = (factor.tolist() for factor in factors)
+    for row in range(len(right)):
+        others = pairs.indices[starts[row] : starts[row + 1]]
+        near = table.take(others, axis=0)
+        # Of a matrix with itself BLAS does half of the work.
+        left = near.T @ (near if signs is None else signs[others, None] * near)
+        left *= of_pairs[row]
+        left += of_shared[row] * shared
+        left[diagonal, diagonal] += ridge[row]
+        _, found[row], failed = solve(left.T, right[row], lower=1)
+        if failed:  # not positive definite, as without any penalty
+            matrix, target = torch.from_numpy(left), torch.from_numpy(right[row])
+            found[row] = torch.linalg.solve(matrix, target).numpy()
+    return found
