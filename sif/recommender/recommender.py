@@ -42,6 +42,7 @@ from sif.recommender.inputs import further_interactions
 from sif.recommender.model import ServedModel, packed, unpacked
 from sif.recommender.renamed import FORMER, former
 from sif.recommender.report import Report
+from sif.recommender.versions import KEPT, load_version, publish, refuse_versions
 from sif.spaces.interaction.registry import SPACES
 from sif.utils.argument_types import check_type, checks_types
 
@@ -199,25 +200,29 @@ class Recommender(Estimator):
 
     @classmethod
     @checks_types
-    def load(cls, folder: str | Path, unknown: str = "error") -> Self:
+    def load(
+        cls, folder: str | Path, unknown: str = "error", version: str | None = None
+    ) -> Self:  # fmt: skip
         """Reads what `save` or a run left in a folder; needs no interactions.
 
         Args:
-            folder: The folder of a saved model, or of a run.
+            folder: The folder of a saved model, of versions of one, or of a run.
             unknown: Answer to an unknown user: "error", or "popular" items.
+            version: Name of a version; None: the one that is served.
 
         Returns:
             A recommender that answers as the one that was saved.
 
         Raises:
             CheckpointError: The model is missing, damaged or foreign.
+            ConfigError: There is no such version.
 
         Examples:
             >>> file = model.save("shop")
             >>> sif.Recommender.load("shop").recommend("c1", n=3).equals(model.recommend("c1", n=3))
             True
         """
-        model = ServedModel.load(Path(folder))
+        model = load_version(folder, version)
         searched = not model.baseline and model.genotype.space in SPACES.names()
         space = model.genotype.space if searched else "staged"  # of another `fit`
         recommender = cls(objective=model.objective, space=space, unknown=unknown)
@@ -225,23 +230,33 @@ class Recommender(Estimator):
         return recommender
 
     @checks_types
-    def save(self, folder: str | Path) -> Path:
+    def save(self, folder: str | Path, version: str | None = None, keep: int = KEPT) -> Path:
         """Writes the model into a folder: a safetensors file with JSON in its header.
 
         Args:
             folder: Is made where it is missing.
+            version: Name of a new version of the folder, which `load` reads from then on; None: the
+                folder holds one model, which is replaced.
+            keep: Versions that the folder keeps, the latest ones.
 
         Returns:
             The file.
 
         Raises:
             NotFittedError: There is no model yet.
-            CheckpointError: A failed write.
+            ConfigError: A version that the folder has already, or a name that is none.
+            CheckpointError: A failed write; what was there before is there.
 
         Examples:
             >>> model.save("shop").name
             'recommender.safetensors'
+            >>> file = model.save("shop-live", version="monday")
+            >>> file = model.save("shop-live", version="tuesday")
+            >>> yesterday = sif.Recommender.load("shop-live", version="monday")
         """
+        if version is not None:
+            return publish(self.fitted_model(), Path(folder), version, keep)
+        refuse_versions(Path(folder))
         return self.fitted_model().save(Path(folder))
 
     # Changing without training
