@@ -216,6 +216,19 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
             return fresh[0]
         return Trained.restored(self.network(Genotype.from_json(state["genotype"])), state)
 
+    @fits_into_memory("closed forms", WITHOUT)
+    def near(self, design: Genotype) -> Genotype:
+        """A known design, its constants moved as far as validation gets better nearby.
+
+        Raises:
+            DivergedError: It cannot be fitted.
+        """
+        with torch_threads(self._threads):
+            sample = ClosedSample(self.train_part, self.valid_part, self._seed)
+            known = closed_design(design)
+            search = Halving(sample.judge, (type(known),), self._seed, self.runtime.out_of_time)
+            return genotype_of(search.around(known))
+
     def trained_design(self, design: Genotype, trained: Trained[ClosedNetwork]) -> Genotype:
         """The family and the constants that validation chose."""
         return trained.network.genotype

@@ -125,6 +125,23 @@ class Halving:
             raise DivergedError("closed forms: no candidate could be fitted")
         return self.best[0]
 
+    def around(self, design: Family) -> Family:
+        """The best design next to a known one: each constant walks over its grid once.
+
+        Raises:
+            DivergedError: The known one cannot be fitted.
+        """
+        grids = self._judge.grids(type(design))
+        near = {
+            name: min(grid, key=lambda value: abs(value - getattr(design, name)))
+            for name, grid in grids.items()
+        }
+        first = replace(design, **near)
+        self._refined(first, self._merit(first, self._judge.levels - 1), 1)
+        if self.best is None:
+            raise DivergedError("closed forms: no candidate could be fitted")
+        return self.best[0]
+
     def _openers(self) -> list[Family]:
         """The first design of each family that all users judge soon."""
         last, most = self._judge.levels - 1, OPENING_SECONDS * self._patience
@@ -163,7 +180,7 @@ class Halving:
                 left -= seconds
         return found
 
-    def _refined(self, design: Family, merit: float) -> None:
+    def _refined(self, design: Family, merit: float, sweeps: int = SWEEPS) -> None:
         """Walks over one constant after the other, as long as one of them gets better."""
         grids, left = self._judge.grids(type(design)), REFINING_SECONDS * self._patience
         last = level = self._judge.levels - 1
@@ -171,7 +188,7 @@ class Halving:
             level = last - 1
             merit = self._merit(design, level)
         most = MOST_SECONDS * self._patience
-        for _ in range(SWEEPS):
+        for _ in range(sweeps):
             before = merit
             for name, grid in grids.items():
                 climb = Climb(grid, getattr(design, name))

@@ -103,6 +103,9 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
     format, judged = ".4f", EXPORTED
     memory_settings = ("batch_size", "dimension")
     shares: ClassVar[bool] = True
+    initial: Mapping[str, Tensor] | None = None
+    """State in which networks of `start` begin to train; None: with fresh weights."""
+    start: Genotype | None = None
 
     def __init__(
         self,
@@ -392,6 +395,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         chosen = self.cold_choice
         other = InteractionProblem(rows, nothing, config, self.runtime, self.stages, chosen)
         other._sized_by = self._sized_by
+        other.initial, other.start = self.initial, self.start
         return other
 
     def followed(self, fixed: Trained[InteractionNetwork]) -> InteractionProblem:
@@ -510,6 +514,8 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         """An untrained network, its objective, its batches and the settings of its loop."""
         built = design_of(design, self.fields)
         net = self._network(built)
+        if self.initial is not None and design == self.start:
+            net.load_state_dict(dict(self.initial))
         objective = Objective(
             net, built, self.loss_at(built.loss), self.weighting(built.weighting),
             self.strengths(l2, built.loss), len(self._train.ids),

@@ -117,6 +117,8 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
     format, judged = ".4f", "exported_error"
     memory_settings = ()
     shares: ClassVar[bool] = True
+    known: Mapping[str, float] | None = None
+    """Numbers of an earlier fit, where walks begin; None: where the sample says."""
 
     def __init__(
         self, train_part: Interactions, valid_part: Interactions, config: CFConfig,
@@ -305,8 +307,15 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
         return with_powers(design, trained.numbers["ahead"], trained.numbers["discount"])
 
     def _first_numbers(self, design: Genotype) -> dict[str, float]:
-        """Where a fit begins: the sample, which has fewer rows, chose them."""
+        """Where a fit begins: an earlier one chose them, or the sample, which has fewer rows."""
         linear = linear_design(design)
+        if self.known is not None and "l2" in self.known:
+            usual = {"frequent": float(FREQUENT), "ahead": linear.ahead} | dict(self.known)
+            usual["discount"] = self.known.get("discount", linear.discount)
+            return {
+                name: min(grid, key=lambda value: abs(value - usual[name]))
+                for name, grid in self.grids(design).items()
+            } | {name: usual[name] for name in ("ahead", "discount")}
         l2 = self._sample.best_l2(linear, L2, self._l2[0]) if linear.decays else self._l2[1]
         solved = {} if all_solved(len(self._counts)) else {"frequent": float(FREQUENT)}
         return {"l2": l2, **solved, "ahead": linear.ahead, "discount": linear.discount}

@@ -32,6 +32,7 @@ from sif.problems.budget import TimeBudget, fitting, whole_epochs
 from sif.problems.controls import FIXED, fixed_multiply
 from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import GridTraining
+from sif.problems.order import ORDER
 from sif.problems.pilots import training_cost
 from sif.problems.refit import Refit, SolvedRefit
 from sif.recommender.approximation import check_retrieval, with_graph
@@ -41,6 +42,7 @@ from sif.recommender.inputs import parts
 from sif.recommender.model import ServedModel
 from sif.recommender.own_models import OwnModels, OwnProblem
 from sif.recommender.report import Report, Row, part_of
+from sif.recommender.warm_start import WarmStart
 from sif.search.loop import SearchResult
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.tracking import NullTracker
@@ -115,7 +117,7 @@ def started(budget: float | str | timedelta | None) -> TimeBudget:
 
 def learn(
     data: Any, valid: Any, config: CFConfig, baselines: Sequence[str] | None, budget: TimeBudget,
-    reporter: Reporter, features: Mapping[str, Any] | None = None,
+    reporter: Reporter, warm: WarmStart | None = None, features: Mapping[str, Any] | None = None,
 ) -> Learned:  # fmt: skip
     """Searches, trains the searched function and fixed multiply, serves the one validation prefers.
 
@@ -130,17 +132,18 @@ def learn(
         budget: Of everything.
         reporter: Hears remarks.
         features: Tables of features of "item" and "user", in place of those that settings name.
+        warm: From which the fit starts; nothing is searched then. None: from nothing.
 
     Raises:
         DataError, ConfigError: Data or settings that cannot be used.
     """
     with torch_threads(config.threads):
-        known, problem = prepared(data, valid, config, budget, features)
-        return _Fit(problem, known, budget, reporter).run(baselines)
+        known, problem = prepared(data, valid, config, budget, warm, features)
+        return _Fit(problem, known, budget, reporter, warm).run(baselines)
 
 
 def prepared(
-    data: Any, valid: Any, config: CFConfig, budget: TimeBudget,
+    data: Any, valid: Any, config: CFConfig, budget: TimeBudget, warm: WarmStart | None = None,
     features: Mapping[str, Any] | None = None,
 ) -> tuple[Interactions, InteractionProblem]:  # fmt: skip
     """All interactions, and the problem of their train and validation part.
@@ -159,6 +162,9 @@ def prepared(
         known, train, held = (
             replace(part, item_features=tables[0], user_features=tables[1]) for part in rows
         )
+        if warm is not None:
+            config = warm.configured(config)
+            train, held = warm.parts(known, train, held)
         problem = InteractionProblem(train, held, config, runtime)
         problem.check_method(config.method)
         check_retrieval(config.retrieval)
@@ -173,6 +179,16 @@ class _Work:
     trained: Trained[InteractionNetwork]
     section: TrainConfig
     epoch: float
+
+
+class _Tried(NamedTuple):
+    """Models among which validation chooses, by name, and a line on the search."""
+
+    genotypes: dict[str, Genotype]
+    trained: dict[str, Trained[Any]]
+    rows: dict[str, Row]
+    found: str
+    left_out: tuple[str, ...]
 
 
 class _LastFit(NamedTuple):
@@ -191,6 +207,7 @@ class _Fit:
     known: Interactions
     budget: TimeBudget
     reporter: Reporter
+    warm: WarmStart | None = None
 
     @cached_property
     def refit(self) -> Refit[InteractionProblem] | None:
@@ -207,8 +224,40 @@ class _Fit:
         return self.own.problems.get(genotype.space, self.problem)
 
     def run(self, baselines: Sequence[str] | None) -> Learned:
-        problem, fixed = self.problem, fixed_multiply(self.problem)
-        rows, evaluations, left_out = self._baselines(baselines)
+        problem = self.problem
+        if self.warm is None:
+            rows, evaluations, left_out = self._baselines(baselines)
+            tried = self._fresh()
+        else:
+            rows, evaluations, left_out = self._baselines(baselines or ())
+            tried = self._continued(self.warm)
+        genotypes, trained, found = tried.genotypes, tried.trained, tried.found
+        rows |= tried.rows
+        kept = self._kept(trained)
+        for name, one in trained.items():
+            with self.budget.stage("serving"):
+                evaluations[name] = self._evaluated(genotypes[name], one)
+            rows[name] = replace(rows[name], metrics=evaluations[name].metrics)
+        last = self._last_fit(genotypes[kept], trained[kept])
+        with self.budget.stage("serving"):
+            served = with_graph(self._served(genotypes[kept], last), problem.config.seed)
+        if served.told:
+            self.reporter.line(served.told)
+        report = Report.of(
+            problem.config.objective, rows, evaluations, kept,
+            is_fixed=genotypes[kept] == fixed_multiply(problem), search=found,
+            left_out=(*left_out, *tried.left_out),
+            seconds=self.budget.spent, seed=derive_seed(problem.config.seed, "report"),
+            last_fit=last.told, new_users=self._on_new_users(), retrieval=served.told,
+        )  # fmt: skip
+        if late := self.budget.verdict():
+            self.reporter.warn(late)
+        valid = trained[kept].result.valid
+        return Learned(replace(served.model, report=report), valid, report)
+
+    def _fresh(self) -> _Tried:
+        """Fits item-item models and fixed multiply, searches, and trains what was found."""
+        fixed = fixed_multiply(self.problem)
         own, not_fitted = self.own.fitted()
         works = {FIXED: self._trained(FIXED, fixed, FIXED_SHARE)}
         search = self._search(works[FIXED].trained)
@@ -222,33 +271,38 @@ class _Fit:
             works[SEARCHED] = self._trained(SEARCHED, search.genotype, 1.0, former)
             found = self._told(search)
         trained: dict[str, Trained[Any]] = {name: work.trained for name, work in works.items()}
-        for name, work in works.items():
-            rows[name] = self._row(name, genotypes[name], work)
+        rows = {name: self._row(name, genotypes[name], work) for name, work in works.items()}
         for name, (genotype, one) in own.items():
             genotypes[name], trained[name] = genotype, one
             told = self._problem_of(genotype).expression(genotype)
             rows[name] = Row(name, told, one.result.valid, one.result.seconds, "")
-        kept = self._kept(trained)
-        for name, one in trained.items():
-            with self.budget.stage("serving"):
-                evaluations[name] = self._evaluated(genotypes[name], one)
-            rows[name] = replace(rows[name], metrics=evaluations[name].metrics)
-        last = self._last_fit(genotypes[kept], trained[kept])
-        with self.budget.stage("serving"):
-            served = with_graph(self._served(genotypes[kept], last), problem.config.seed)
-        if served.told:
-            self.reporter.line(served.told)
-        report = Report.of(
-            problem.config.objective, rows, evaluations, kept,
-            is_fixed=genotypes[kept] == fixed, search=found,
-            left_out=(*left_out, *not_fitted),
-            seconds=self.budget.spent, seed=derive_seed(problem.config.seed, "report"),
-            last_fit=last.told, new_users=self._on_new_users(), retrieval=served.told,
-        )  # fmt: skip
-        if late := self.budget.verdict():
-            self.reporter.warn(late)
-        valid = trained[kept].result.valid
-        return Learned(replace(served.model, report=report), valid, report)
+        return _Tried(genotypes, trained, rows, found, tuple(not_fitted))
+
+    def _continued(self, warm: WarmStart) -> _Tried:
+        """Fits the earlier model's function, from what it has learned."""
+        model, genotype = warm.model, warm.genotype
+        if not warm.is_function:
+            name = genotype.space
+            genotype, one = self.own.continued(genotype, model.constants)
+            told = self._problem_of(genotype).expression(genotype)
+            row = Row(name, told, one.result.valid, one.result.seconds, "")
+            found = f"no search: the design of the earlier model, {model.expression}"
+            if name == ORDER:
+                found += "; its penalty and powers walked on from the earlier ones"
+            else:
+                found += "; its constants and their neighbors were solved for"
+            return _Tried({name: genotype}, {name: one}, {name: row}, found, ())
+        with self.budget.stage("folding in"):
+            first = warm.initial(self.problem)
+        self.problem.initial, self.problem.start = first, genotype
+        work = self._trained(SEARCHED, genotype, 1.0)
+        begins = "from its vectors" if first is not None else "from fresh vectors"
+        found = (
+            f"no search: the function of the earlier model, {model.expression}, trained {begins} "
+            f"with its L2 strength for up to {self.problem.config.train.epochs} epochs"
+        )
+        row = self._row(SEARCHED, genotype, work)
+        return _Tried({SEARCHED: genotype}, {SEARCHED: work.trained}, {SEARCHED: row}, found, ())
 
     def _on_new_users(self) -> str:
         """The order for new users, where validation had a choice; empty: the most popular items."""
@@ -290,7 +344,7 @@ class _Fit:
         else:
             l2 = last.trained.numbers["l2"]
             model = ServedModel.of(problem, genotype, network, l2, self.known)
-        model = with_owned(model, self.known.dropped)
+        model = replace(with_owned(model, self.known.dropped), constants=dict(last.trained.numbers))
         first = problem is self._problem_of(genotype)
         config = self.problem.config
         model = with_feature_model(model, config.seed, self.problem.runtime.threads)

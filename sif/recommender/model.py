@@ -101,6 +101,7 @@ class ServedModel:
         feature_factors: Factors that features have a part in, for the same; None: there are none.
         alike_scales: In item-item models, the deviation of scores by the weights over that of
             scores by shares of items that are alike, and over that of scores by such factors.
+        constants: Numbers that validation chose for its last fit, such as "l2"; may be empty.
     """
 
     genotype: Genotype
@@ -127,6 +128,7 @@ class ServedModel:
     alikeness: Alikeness = field(default_factory=Alikeness)
     feature_factors: FeatureFactors | None = None
     alike_scales: tuple[float, float] = (1.0, 1.0)
+    constants: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -420,6 +422,8 @@ class ServedModel:
             state["fitted_on"] = self.fitted_on
         if self.baseline:
             state["baseline"] = self.baseline
+        if self.constants:
+            state["constants"] = dict(self.constants)
         if self.cold_start is not None:
             state["fallback"] = [self.cold_start.order, self.cold_start.cold_users]
             state["cold_order"] = self.cold_start.name
@@ -491,6 +495,7 @@ class ServedModel:
             alikeness=Alikeness(**state.get("alikeness", {})),
             feature_factors=_factors(state.get("feature_factors")),
             alike_scales=tuple(state.get("alike_scales", (1.0, 1.0))),
+            constants=TypeAdapter(dict[str, float]).validate_python(state.get("constants", {})),
         )  # fmt: skip
 
 

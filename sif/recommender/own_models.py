@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions
-from sif.errors import BudgetError, DivergedError
+from sif.errors import BudgetError, ConfigError, DivergedError
 from sif.problems.base import Reporter, Trained
 from sif.problems.budget import TimeBudget
 from sif.problems.closed_forms import CLOSED, ClosedProblem, ClosedRefit, closed_problem
@@ -58,6 +59,34 @@ class OwnModels:
                     left_out.append(f"left out: {name}: {error}")
                     self.reporter.line(left_out[-1])
         return found, left_out
+
+    def continued(
+        self, design: Genotype, constants: Mapping[str, float]
+    ) -> tuple[Genotype, Trained[Any]]:
+        """An earlier model's design, and its fit at the constants nearby that validation prefers.
+
+        Args:
+            design: Of the earlier model.
+            constants: That it was fitted with; may be empty.
+
+        Raises:
+            ConfigError: These data have no such models.
+            DivergedError: It cannot be fitted.
+        """
+        problem = self.problems.get(design.space)
+        if problem is None:
+            raise ConfigError(
+                f"warm_start: expected data and settings with the stage {design.space}, which the "
+                "earlier model is of, found none"
+            )
+        tracker, checkpointer = NullTracker(), NoCheckpoint()
+        with self.budget.stage(design.space):
+            if isinstance(problem, ClosedProblem):
+                design = problem.near(design)
+                closed = problem.train(design, tracker, checkpointer)
+                return problem.trained_design(design, closed), closed
+            walked = problem.changed(known=constants).train(design, tracker, checkpointer)
+            return problem.trained_design(design, walked), walked
 
     def again(self, name: str, rows: Interactions) -> ClosedRefit | OrderRefit:
         """Second fits on some rows."""

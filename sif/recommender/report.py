@@ -108,7 +108,7 @@ class Report:
         metric = MAIN_METRIC[objective]
         order = sorted(rows.values(), key=lambda row: -merit(metric, row.metrics[metric]))
         others = [row.model for row in order if row.model not in OURS]
-        against = next(iter(others), None if is_fixed else FIXED)
+        against = next(iter(others), FIXED if FIXED in evaluations and not is_fixed else None)
         comparison = against and compare(
             evaluations[served], evaluations[against], metric, seed=seed
         )
