@@ -41,6 +41,7 @@ from sif.recommender.feature_factors import FeatureFactors
 from sif.recommender.file_checks import FittedOn, check
 from sif.recommender.fold_in import FoldIn
 from sif.recommender.fold_in_terms import FoldInTerms, baseline_terms, fold_in_terms
+from sif.recommender.folding import Folding
 from sif.recommender.functions import HistoryFunction, ServedFunction, VectorFunction
 from sif.recommender.graph_files import FILE as GRAPH_FILE
 from sif.recommender.graph_files import read_graph, write_graph
@@ -102,6 +103,7 @@ class ServedModel:
         alike_scales: In item-item models, the deviation of scores by the weights over that of
             scores by shares of items that are alike, and over that of scores by such factors.
         constants: Numbers that validation chose for its last fit, such as "l2"; may be empty.
+        folding: The record of what was folded in since the fit.
     """
 
     genotype: Genotype
@@ -129,6 +131,7 @@ class ServedModel:
     feature_factors: FeatureFactors | None = None
     alike_scales: tuple[float, float] = (1.0, 1.0)
     constants: Mapping[str, float] = field(default_factory=dict)
+    folding: Folding = field(default_factory=Folding)
 
     @classmethod
     def of(
@@ -422,6 +425,8 @@ class ServedModel:
             state["fitted_on"] = self.fitted_on
         if self.baseline:
             state["baseline"] = self.baseline
+        if self.folding.rows:
+            state["folding"] = self.folding.state()
         if self.constants:
             state["constants"] = dict(self.constants)
         if self.cold_start is not None:
@@ -496,6 +501,7 @@ class ServedModel:
             feature_factors=_factors(state.get("feature_factors")),
             alike_scales=tuple(state.get("alike_scales", (1.0, 1.0))),
             constants=TypeAdapter(dict[str, float]).validate_python(state.get("constants", {})),
+            folding=Folding.restored(state.get("folding"), sizes),
         )  # fmt: skip
 
 

@@ -33,6 +33,8 @@ from sif.recommender.arguments import (
     rows_of,
     with_refit,
 )
+from sif.recommender.drift import Drift, counted, drift_of
+from sif.recommender.drift_fit import against_fresh
 from sif.recommender.estimator import Estimator
 from sif.recommender.extend import grown_by_all, grown_by_users
 from sif.recommender.feature_reasons import feature_reasons
@@ -339,6 +341,35 @@ class Recommender(Estimator):
         with self._writing():
             self._serve(with_items(self.fitted_model(), item_features))
         return self
+
+    @public_method
+    def drift(self, fit: bool = False, budget: float | str | timedelta | None = None) -> Drift:
+        """Tells how far the model is from a fit, after `fold_in` and `partial_fit`.
+
+        Every change predicts some of its rows before it learns them; the model keeps these figures.
+
+        Args:
+            fit: Fit another model, afresh, and compare both on recent rows that neither has.
+            budget: Wall-clock of that fit; None: that of this recommender.
+
+        Returns:
+            Prints as a sentence, whether to fit again and why, and a table.
+
+        Raises:
+            NotFittedError: There is no model yet.
+            ConfigError: `fit` of a model of ratings.
+            DataError: `fit`, and nothing was folded in.
+
+        Examples:
+            >>> bool(model.drift().fit_again)
+            False
+        """
+        model = self.fitted_model()
+        if not fit:
+            return drift_of(model)
+        changed = {} if budget is None else {"budget": budget}
+        other = type(self)(**{**self.get_params(), **changed})
+        return drift_of(model, against_fresh(model, other))
 
     # Answers
 
@@ -663,7 +694,9 @@ class Recommender(Estimator):
         with self._writing():  # the next change is of the model that this one leaves
             model = self.fitted_model()
             further = further_interactions(data, model.reading, model.objective)
-            self._serve(change(model, further))
+            server = self.server() if len(model.fields) == 2 else None
+            after = change(model, further)
+            self._serve(after if server is None else counted(server, after, further))
         return self
 
     def _serve(self, model: ServedModel, **learned: Any) -> None:
