@@ -28,9 +28,12 @@ def arrays_of(best: Top, names: NDArray[np.str_], one: bool) -> Answer:
     Both are (m,) where a single id was asked about, m at most n; otherwise (b, n), "" and minus
     infinity where nothing is left.
     """
+    if one:
+        left = best.items[0] >= 0
+        return names[best.items[0][left]], best.scores[0][left]
     left = best.items >= 0
     ids = np.where(left, names[best.items], "")
-    return (ids[0][left[0]], best.scores[0][left[0]]) if one else (ids, best.scores)
+    return ids, best.scores
 
 
 def frame_of(
@@ -54,7 +57,8 @@ def frame_of(
     columns |= {answered: ids, "score": best.scores[rows, places], "rank": places + 1}
     if titles:
         columns["title"] = [titles.get(name, "") for name in ids]
-    return pd.DataFrame(columns)
+    # The arrays are new: nothing else would change with the frame.
+    return pd.DataFrame(columns, index=pd.RangeIndex(len(ids)), copy=False)
 
 
 def answer(
@@ -85,9 +89,10 @@ def best_items(
         refuses: Whether an unknown user is refused, and does not get the popular items.
     """
     model = server.model
-    rows = model.vocabularies[0].lookup(users)
-    if refuses:
-        model.vocabularies[0].index(users, "user")
+    if len(users) == 1 and (row := model.vocabularies[0].number(str(users[0]))) >= 0:
+        return server.top_of_one(row, k, how, allowed)
+    vocabulary = model.vocabularies[0]
+    rows = vocabulary.index(users, "user") if refuses else vocabulary.lookup(users)
     known = rows >= 0
     excluded = model.excluded(np.where(known, rows, 0), how)
     best = server.top(np.where(known, rows, 0), k, excluded, allowed)

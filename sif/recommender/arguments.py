@@ -97,13 +97,13 @@ def public_method(method: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(method)
     def called(*arguments: P.args, **named: P.kwargs) -> R:
-        for theirs in [name for name in named if name in own]:
+        for theirs in own.keys() & named.keys():
             if own[theirs] in named:
                 raise ConfigError(
                     f"{method.__name__}: {own[theirs]}: expected once, found again as {theirs}"
                 )
             named[own[theirs]] = named.pop(theirs)
-        for theirs in (name for name in named if name in NOT_HERE):
+        for theirs in sorted(named.keys() & NOT_HERE.keys())[:1]:
             raise ConfigError(f"{method.__name__}: {theirs}: {NOT_HERE[theirs]}")
         return checked(*arguments, **named)
 
@@ -186,6 +186,8 @@ def allowed_ids(
     Raises:
         UnknownIdError: One that the model does not have.
     """
+    if excluded is None and among is None:
+        return None
     kind = model.fields[field]
     rows = [
         None if ids is None else rows_of(model, field, ids, name)[0]

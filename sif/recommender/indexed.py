@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from sif.config.cf import ExcludeSeen
 from sif.errors import ConfigError, DataError, ScoreError
 from sif.recommender.model import ServedModel
 from sif.retrieval.approximate import ApproximateEngine
-from sif.retrieval.engine import Top, UserVectors
+from sif.retrieval.engine import LARGEST_SORTED, Engine, Top, UserVectors
 from sif.retrieval.neighbors import Neighbors
+from sif.retrieval.single import SingleEngine, UserSides
 
 Mask = NDArray[np.bool_]
 Rows = NDArray[np.int64]
@@ -71,6 +74,52 @@ class IndexedRecommender:
         with self._naming_rows(0, rows, "scores"):
             return self._top(*self._known(rows), k, excluded, allowed)
 
+    def top_of_one(self, row: int, k: int, how: ExcludeSeen, allowed: Mask | None = None) -> Top:
+        """Best items of a known user, less what he has; see `top`.
+
+        Args:
+            row: The user's number.
+            k: Items that are wanted.
+            how: What of the user's items is left out.
+            allowed: bool (n_items,), items to choose among; None: all.
+        """
+        single, rule = self._single, self.cold_start
+        if (
+            single is None
+            or k > min(LARGEST_SORTED, self.engine.n_items)
+            or (rule is not None and rule.cold_users[row])
+        ):
+            rows = np.array([row])
+            return self.top(rows, k, self.model.excluded(rows, how), allowed)
+        if allowed is None:
+            allowed = self._servable
+        elif rule is not None:
+            allowed = rule.servable(allowed)
+        hidden = self.model.had_by(row, how)
+        try:
+            scores, items = single.top(self._sides[row], k, hidden, allowed)
+        except ScoreError:
+            with self._naming_rows(0, np.array([row]), "scores"):
+                raise
+        return Top(items, self._in_units(scores))
+
+    @cached_property
+    def _single(self) -> SingleEngine | None:
+        """What answers one user at a time; None: a batch of one does."""
+        return self._best.single if isinstance(self._best, Engine) else None
+
+    @cached_property
+    def _sides(self) -> UserSides:
+        engine = self.engine
+        assert isinstance(engine, Engine)  # noqa: S101
+        return UserSides(lambda rows: engine.sides(engine.vectors(rows)), engine.n_users)
+
+    @cached_property
+    def _servable(self) -> Mask | None:
+        """Items that may be recommended; None: all."""
+        rule = self.cold_start
+        return None if rule is None or not rule.never_recommended.any() else rule.servable()
+
     def top_of(
         self, pairs: sparse.csr_array, k: int, excluded: sparse.csr_array | None = None,
         allowed: Mask | None = None,
@@ -113,6 +162,8 @@ class IndexedRecommender:
 
     def _in_units(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         scale = self.model.scale
+        if scale.mean == 0 and scale.deviation == 1:
+            return scores + np.float32(0)  # no score is written as -0
         return (scale.mean + scale.deviation * scores).astype(np.float32, copy=False)
 
     def _known(self, rows: Rows) -> tuple[UserVectors, Mask]:

@@ -322,6 +322,14 @@ class ServedModel:
         trained = self.seen[rows]
         return self.owned.among(trained, self.vocabularies[1], rows) if how == "all" else trained
 
+    def had_by(self, row: int, how: ExcludeSeen) -> NDArray[np.integer[Any]] | None:
+        """The items that answers to one user leave out: (h,) numbers; None: none."""
+        if how == "none":
+            return None
+        had = self.had if how == "all" else self.seen
+        items: NDArray[np.integer[Any]] = had.indices[had.indptr[row] : had.indptr[row + 1]]
+        return items
+
     def history(self, names: NDArray[np.str_], values: NDArray[np.float64], place: str) -> History:
         """A history of somebody who is in no table.
 

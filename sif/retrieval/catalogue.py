@@ -13,8 +13,9 @@ from functools import cached_property
 import torch
 from scipy import sparse
 from torch import Tensor
+from torch.nn import functional as F
 
-from sif.retrieval.kernels import Broadcast, Maxima, compiled
+from sif.retrieval.kernels import GROUP, Broadcast, Maxima, compiled
 from sif.spaces.interaction.embeddings import clip_readout
 from sif.spaces.interaction.function import Interaction
 from sif.spaces.interaction.operations import Operation, shares
@@ -41,7 +42,7 @@ class Catalogue:
     def __init__(self, interaction: Interaction) -> None:
         self._transform, tables = interaction.transforms[0], interaction.tables
         items = interaction.table(1).detach().float()
-        self.n_items, self.device = len(items), items.device
+        self.device = items.device
         readout = clip_readout(interaction.readout).detach().float()
         parts = shares(interaction.operation, readout, items.shape[1])
         self.is_personalized = not all(part.additive for part, _ in parts)
@@ -55,7 +56,13 @@ class Catalogue:
         # Users' and items' offsets are two more columns: (offset, 1) . (1, offset).
         factors = [made(items[:0], items, share)[1] for made, share in self._products]
         offsets = torch.stack([torch.ones_like(bias), bias], dim=1)
-        self._right = torch.cat([*factors, offsets], dim=1)
+        self._set_right(torch.cat([*factors, offsets], dim=1))
+
+    def _set_right(self, right: Tensor) -> None:
+        """Items' side (n_items, r) of the product; rows of zeros fill the last group up."""
+        self.n_items = len(right)
+        self._padded = F.pad(right, (0, 0, 0, -self.n_items % GROUP))
+        self._right = self._padded[: self.n_items]
 
     def users(self, vectors: Tensor, biases: Tensor | None) -> Users:
         """Users ready for `write`: vectors (b, d) before the transform, biases (b,) or None."""
@@ -95,10 +102,20 @@ class Catalogue:
         """Scores (b, c) of c items of each user, int64 (b, c); of products alone."""
         return (users.left[:, None] * self._right[items]).sum(dim=2)
 
+    @property
+    def is_sum_of_products(self) -> bool:
+        """True if scores are products of `Users.left` and `right`, and nothing else."""
+        return bool(self._products) and not self._kernels
+
+    @property
+    def padded(self) -> Tensor:
+        """Items' side (m, r) of the products; m is n_items, rounded up to a multiple of `GROUP`."""
+        return self._padded
+
     def among(self, items: Tensor) -> Catalogue:
         """The catalogue of some items alone, int64 (m,); of products alone."""
         some = copy.copy(self)
-        some._right, some.n_items = self._right[items], len(items)
+        some._set_right(self._right[items])
         return some
 
     def write(self, users: Users, start: int, stop: int, out: Tensor) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch import Tensor
 from sif.errors import ConfigError, ScoreError, ShapeError
 from sif.retrieval.catalogue import Catalogue, HistoryCatalogue, Users
 from sif.retrieval.kernels import selection
+from sif.retrieval.single import SingleEngine
 from sif.retrieval.threads import alone, in_chunks
 from sif.retrieval.topk import block_size, top_k
 from sif.spaces.interaction.function import Interaction
@@ -32,7 +34,7 @@ _FEWEST_ROWS = 16
 """Fewest users that are worth a thread."""
 _PIECE = 1 << 12
 """Items per piece: with 256 users 4 MB of scores."""
-_LARGEST_SORTED = 64
+LARGEST_SORTED = 64
 """Up to this k the compiled selection is faster; it keeps the best in order by insertion."""
 
 Selected = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -124,6 +126,11 @@ class ItemEngine:
         self.catalogue = catalogue
         self.n_items, self.is_personalized = catalogue.n_items, catalogue.is_personalized
 
+    @cached_property
+    def single(self) -> SingleEngine | None:
+        """What answers one user at a time; None: a batch of one does."""
+        return SingleEngine.of(self.catalogue)
+
     def scores(self, users: UserVectors) -> NDArray[np.float32]:
         """Scores of all items, offsets included: float32 (b, n_items), higher is better.
 
@@ -163,6 +170,8 @@ class ItemEngine:
             ConfigError: k is less than 1.
             ShapeError: An argument of another shape or type.
             ScoreError: A score among which was to be chosen is not a number.
+
+        The scores of one user alone and of the same user among others may differ by rounding.
         """
         self.check(users, k, excluded, allowed)
         items = np.full((len(users), k), -1, dtype=np.int64)
@@ -170,9 +179,14 @@ class ItemEngine:
         n_best = min(k, self.n_items)
         if not n_best or not len(users):
             return Top(items, best)
+        if len(users) == 1 and n_best <= LARGEST_SORTED and self.single is not None:
+            (left,) = self.sides(users).numpy()
+            hidden = None if excluded is None else excluded.indices
+            best[:, :n_best], items[:, :n_best] = self.single.top(left, n_best, hidden, allowed)
+            return Top(items, best)
         request = _Request(users, n_best, excluded, allowed)
         device = self.catalogue.device
-        fast = n_best <= _LARGEST_SORTED and device.type == "cpu" and selection() is not None
+        fast = n_best <= LARGEST_SORTED and device.type == "cpu" and selection() is not None
         block = block_size(self.n_items, n_best)
         piece = _PIECE * max(1, _ROWS // len(users))  # few users have room for more items
         width = min(piece, self.n_items) if fast else -(-self.n_items // block) * block
@@ -186,6 +200,11 @@ class ItemEngine:
 
         self._in_chunks(len(users), width, worker)
         return Top(items, best)
+
+    @torch.no_grad()
+    def sides(self, users: UserVectors) -> Tensor:
+        """Users' sides (b, r) of the products that scores are, for `single`."""
+        return self._ready(users, slice(0, len(users))).left.contiguous()
 
     def check(
         self, users: UserVectors, k: int, excluded: Any = None,

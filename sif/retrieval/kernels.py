@@ -3,7 +3,8 @@
 `Maxima` and `Broadcast` add interactions that are no matrix product to a matrix of scores. `Maxima`
 is compiled; `Broadcast` takes any operation and any device, in parts that stay in cache, and needs
 torch alone. Neither holds users x items x dimensions at once. `selection` finds the best items of
-rows that come piece by piece; its replacement is `sif.retrieval.topk`.
+rows that come piece by piece; its replacement is `sif.retrieval.topk`. `products` scores items for
+one user, without a matrix product's preparations.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ _TERMS = 4
 """Terms per pass over a tile: fewer passes, fewer loads and stores of scores."""
 _BLOCK = 64
 """Items that the selection looks at together: 256 bytes."""
+GROUP = 4
+"""Items that the products of one user are computed for at once."""
 
 
 def _add_maxima(users: Any, items: Any, weights: Any, start: int, stop: int, out: Any) -> None:
@@ -86,14 +89,43 @@ def _select(
     return -1
 
 
-def _compiled(function: Callable[..., Any], signature: str) -> Callable[..., Any] | None:
-    """The function, which releases the interpreter while it runs; None without numba."""
+def _write_products(user: Any, items: Any, start: int, allowed: Any, out: Any) -> None:
+    """out[0, j] = user . items[start + j], minus infinity where allowed[start + j] is false.
+
+    All float32: user (r,); items (m, r); out (1, w), w a multiple of `GROUP` with start + w <= m.
+    `allowed` is bool (at most m,), and may be empty: all are allowed. Every item goes through the
+    same steps, so that equal vectors have equal scores.
+    """
+    row = out[0]
+    for j in range(0, len(row), GROUP):
+        i = start + j
+        s0, s1, s2, s3 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+        for r in range(len(user)):
+            x = user[r]
+            s0 += x * items[i, r]
+            s1 += x * items[i + 1, r]
+            s2 += x * items[i + 2, r]
+            s3 += x * items[i + 3, r]
+        row[j], row[j + 1], row[j + 2], row[j + 3] = s0, s1, s2, s3
+    for j in range(min(len(row), len(allowed) - start)):
+        if not allowed[start + j]:
+            row[j] = -np.inf
+
+
+def _compiled(
+    function: Callable[..., Any], signature: str, *further: str
+) -> Callable[..., Any] | None:
+    """The function, which releases the interpreter while it runs; None without numba.
+
+    `further` names what the compiler may do with float arithmetic beside the usual.
+    """
     try:
         import numba
     except ImportError:
         return None
     # Not "nnan": what is not a number must come through.
-    make = functools.partial(numba.njit, signature, nogil=True, fastmath={"contract", "nsz"})
+    allowed = {"contract", "nsz", *further}
+    make = functools.partial(numba.njit, signature, nogil=True, fastmath=allowed)
     try:
         result: Callable[..., Any] = make(cache=True)(function)
     except RuntimeError:  # no folder that the compiled code could be kept in
@@ -112,6 +144,13 @@ def selection() -> Callable[..., int] | None:
     """`_select`, compiled; None without numba."""
     types = "i8(f4[:,::1], i8, i8, i8[::1], i8[::1], f4[:,::1], i8[:,::1])"
     return _compiled(_select, types)
+
+
+@functools.cache
+def products() -> Callable[..., None] | None:
+    """`_write_products`, compiled; None without numba."""
+    types = "void(f4[::1], f4[:,::1], i8, b1[::1], f4[:,::1])"
+    return _compiled(_write_products, types, "reassoc")
 
 
 class Maxima:

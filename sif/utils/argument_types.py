@@ -37,7 +37,7 @@ def check_type(name: str, value: Any, hint: Any, error: type[SifError] = ConfigE
     numbers, paths, mappings, sequences and classes of sif take everything: whoever reads such a
     value checks it.
     """
-    if not _fits(value, hint):
+    if type(value) not in _plain(hint) and not _fits(value, hint):
         raise error(f"{name}: expected {_words(hint)}, found {shown(value)}")
 
 
@@ -51,12 +51,18 @@ def check_fields(value: Any, error: type[SifError] = ConfigError, where: str = "
 def checks_types(function: Callable[P, R]) -> Callable[P, R]:
     """A function that refuses arguments of other types than annotated, see `check_type`."""
     parameters = signature(function)
+    places = [
+        name for name, one in parameters.parameters.items() if one.kind is one.POSITIONAL_OR_KEYWORD
+    ]
 
     @wraps(function)
     def called(*arguments: P.args, **named: P.kwargs) -> R:
         hints = _hints(function)
-        for name, value in parameters.bind(*arguments, **named).arguments.items():
-            check_type(name, value, hints.get(name, Any))
+        for name, value in (*zip(places, arguments, strict=False), *named.items()):
+            hint = hints.get(name, Any)
+            if hint is not Any and type(value) not in _plain(hint):
+                parameters.bind(*arguments, **named)  # a call that cannot be comes first
+                check_type(name, value, hint)
         return function(*arguments, **named)
 
     return called
@@ -65,6 +71,21 @@ def checks_types(function: Callable[P, R]) -> Callable[P, R]:
 @cache
 def _hints(annotated: Any) -> dict[str, Any]:
     return get_type_hints(annotated)
+
+
+@cache
+def _plain(hint: Any) -> frozenset[type]:
+    """Python's own types whose values fit an annotation, whatever they hold: most values."""
+    kinds = (bool, int, float, str, type(None))
+    return frozenset(kind for kind in kinds if _fits_all(kind, hint))
+
+
+def _fits_all(kind: type, hint: Any) -> bool:
+    if get_origin(hint) in (Union, types.UnionType):
+        return any(_fits_all(kind, one) for one in get_args(hint))
+    if hint is Any or kind is hint:
+        return True
+    return (kind, hint) == (int, float)
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -84,7 +84,12 @@ def id_strings(values: Any) -> Texts:
 def id_string(value: Any, name: str = "id") -> str:
     """One id as text; errors as in `id_strings`, of which none names a row."""
     try:
+        if type(value) is str:
+            return _formed(value)
         return str(id_strings([value])[0])
+    except _Fault as fault:
+        expected, found = fault.args
+        raise DataError(f"{name}: {expected}, found {found}") from None
     except EntryError as error:
         raise DataError(f"{name}: {error.expected}, found {error.found}") from None
 

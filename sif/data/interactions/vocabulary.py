@@ -96,6 +96,13 @@ class Vocabulary:
     def _index(self) -> pd.Index:
         return pd.Index(self.ids.astype(object), dtype=object)
 
+    def number(self, text: str) -> int:
+        """Number of one id, given as the text that it is here; -1 for an unknown one."""
+        try:
+            return int(self._index.get_loc(text))
+        except KeyError:
+            return -1
+
     def lookup(self, ids: Iterable[Any]) -> Int64Array:
         """Numbers of the given ids, (n,) int64, -1 for an unknown id."""
         texts = id_strings(ids)
