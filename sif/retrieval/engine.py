@@ -30,6 +30,8 @@ MEMORY = 1 << 24
 """Bytes of scores: 16 MB are about what the last cache can spare."""
 _ROWS = 256
 """Users per chunk at most: products gain nothing from more, and less of a chunk stays in cache."""
+_LINE = 16
+"""Scores in a line of the cache: where rows begin with one, products are written faster."""
 _FEWEST_ROWS = 16
 """Fewest users that are worth a thread."""
 _PIECE = 1 << 12
@@ -189,7 +191,8 @@ class ItemEngine:
         fast = n_best <= LARGEST_SORTED and device.type == "cpu" and selection() is not None
         block = block_size(self.n_items, n_best)
         piece = _PIECE * max(1, _ROWS // len(users))  # few users have room for more items
-        width = min(piece, self.n_items) if fast else -(-self.n_items // block) * block
+        unit = _LINE if fast else block
+        width = -(-min(piece if fast else self.n_items, self.n_items) // unit) * unit
 
         def worker(chunks: Iterator[slice]) -> None:
             buffer = torch.empty(self._rows(len(users), width), width, device=device)

@@ -25,6 +25,8 @@ _TERMS = 4
 """Terms per pass over a tile: fewer passes, fewer loads and stores of scores."""
 _BLOCK = 64
 """Items that the selection looks at together: 256 bytes."""
+_SAMPLE = 1 << 12
+"""Items by whose scores the selection begins to tell what is good."""
 GROUP = 4
 """Items that the products of one user are computed for at once."""
 
@@ -64,15 +66,36 @@ def _select(
         -1, or the first row with a score that is not a number.
     """
     last = best.shape[1] - 1
+    lanes, highest = np.empty(_BLOCK, dtype=np.float32), np.empty_like(best[0])
     for u in range(len(best)):
         row = scores[u, : stop - start]
         for at in range(edges[u], edges[u + 1]):
             if start <= excluded[at] < stop:
                 row[excluded[at] - start] = -np.inf
+        bound = np.float32(-np.inf)
+        if best[u, last] == bound:
+            # The best of every 64th score are scores of different items: the least of the highest k
+            # of them is a bound that few scores reach.
+            lanes[:] = -np.inf
+            for first in range(0, min(len(row), _SAMPLE), _BLOCK):
+                block = row[first : first + _BLOCK]
+                for j in range(len(block)):  # no branch inside: many at a time
+                    lanes[j] = block[j] if block[j] > lanes[j] else lanes[j]
+            highest[:] = best[u]
+            for j in range(_BLOCK):
+                x, place = lanes[j], last
+                if x > highest[last]:
+                    while place > 0 and highest[place - 1] < x:
+                        highest[place] = highest[place - 1]
+                        place -= 1
+                    highest[place] = x
+            bound = np.nextafter(highest[last], bound)  # which equal scores exceed
         for first in range(0, len(row), _BLOCK):
             block = row[first : first + _BLOCK]
             least, news = best[u, last], False
-            for j in range(len(block)):  # no branch inside: many at a time
+            if least < bound:
+                least = bound
+            for j in range(len(block)):
                 news |= not (block[j] <= least)
             if not news:
                 continue
@@ -80,7 +103,7 @@ def _select(
                 x = block[j]
                 if np.isnan(x):
                     return u
-                if x > best[u, last]:  # an equal one that came before stays
+                if x > least and x > best[u, last]:  # an equal one that came before stays
                     place = last
                     while place > 0 and best[u, place - 1] < x:
                         best[u, place], items[u, place] = best[u, place - 1], items[u, place - 1]
