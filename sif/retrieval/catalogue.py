@@ -50,13 +50,15 @@ class Catalogue:
         self._kernels = [_kernel(part, share, items) for part, share in parts if not part.factors]
         self._intercept = tables.intercept.detach().float().clone()
         self._no_items = items[:0]
-        bias = torch.zeros_like(items[:, 0])
-        if tables.biases:
-            bias = bias + tables.biases[1].detach().float()
-        # Users' and items' offsets are two more columns: (offset, 1) . (1, offset).
-        factors = [made(items[:0], items, share)[1] for made, share in self._products]
-        offsets = torch.stack([torch.ones_like(bias), bias], dim=1)
-        self._set_right(torch.cat([*factors, offsets], dim=1))
+        right = [made(items[:0], items, share)[1] for made, share in self._products]
+        # Users' and items' offsets, if there are any, are two more columns: (offset, 1), (1, offset).
+        self._has_offsets = bool(tables.biases) or tables.has_intercept or not right
+        if self._has_offsets:
+            bias = torch.zeros_like(items[:, 0])
+            if tables.biases:
+                bias = bias + tables.biases[1].detach().float()
+            right.append(torch.stack([torch.ones_like(bias), bias], dim=1))
+        self._set_right(torch.cat(right, dim=1) if len(right) > 1 else right[0].clone())
 
     def _set_right(self, right: Tensor) -> None:
         """Items' side (n_items, r) of the product; rows of zeros fill the last group up."""
@@ -65,15 +67,19 @@ class Catalogue:
         self._right = self._padded[: self.n_items]
 
     def users(self, vectors: Tensor, biases: Tensor | None) -> Users:
-        """Users ready for `write`: vectors (b, d) before the transform, biases (b,) or None."""
+        """Users ready for `write`: vectors (b, d) before the transform, biases (b,) or None.
+
+        Only functions with biases have users with biases.
+        """
         p = self._transform(vectors.to(self.device)).float()
-        offset = self._intercept.expand(len(p))
-        if biases is not None:
-            offset = offset + biases.to(offset)
-        factors = [made(p, self._no_items, share)[0] for made, share in self._products]
-        offsets = torch.stack([offset, torch.ones_like(offset)], dim=1)
-        left = torch.cat([*factors, offsets], dim=1)
-        return Users(left, tuple(kernel.side(p) for kernel in self._kernels))
+        left = [made(p, self._no_items, share)[0] for made, share in self._products]
+        if self._has_offsets:
+            offset = self._intercept.expand(len(p))
+            if biases is not None:
+                offset = offset + biases.to(offset)
+            left.append(torch.stack([offset, torch.ones_like(offset)], dim=1))
+        whole = torch.cat(left, dim=1) if len(left) > 1 else left[0]
+        return Users(whole, tuple(kernel.side(p) for kernel in self._kernels))
 
     @property
     def is_product(self) -> bool:
