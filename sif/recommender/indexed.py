@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +72,10 @@ class IndexedRecommender:
         Raises:
             DataError: Scores that are not numbers; the message names the user's id.
         """
+        if len(rows) == 1 and self._has_shape(excluded, allowed):
+            hidden = None if excluded is None else excluded.indices
+            if (best := self._one(int(rows[0]), k, hidden, allowed)) is not None:
+                return best
         with self._naming_rows(0, rows, "scores"):
             return self._top(*self._known(rows), k, excluded, allowed)
 
@@ -83,25 +88,34 @@ class IndexedRecommender:
             how: What of the user's items is left out.
             allowed: bool (n_items,), items to choose among; None: all.
         """
+        best = self._one(row, k, self.model.had_by(row, how), allowed)
+        if best is not None:
+            return best
+        rows = np.array([row])
+        return self.top(rows, k, self.model.excluded(rows, how), allowed)
+
+    def _one(
+        self, row: int, k: int, hidden: NDArray[np.integer[Any]] | None, allowed: Mask | None
+    ) -> Top | None:
+        """The same without the items (h,) that are hidden; None: a batch of one is needed."""
         single, rule = self._single, self.cold_start
-        if (
-            single is None
-            or k > min(LARGEST_SORTED, self.engine.n_items)
-            or (rule is not None and rule.cold_users[row])
-        ):
-            rows = np.array([row])
-            return self.top(rows, k, self.model.excluded(rows, how), allowed)
-        if allowed is None:
-            allowed = self._servable
-        elif rule is not None:
-            allowed = rule.servable(allowed)
-        hidden = self.model.had_by(row, how)
-        try:
-            scores, items = single.top(self._sides[row], k, hidden, allowed)
-        except ScoreError:
-            with self._naming_rows(0, np.array([row]), "scores"):
-                raise
+        is_usual = 0 < k <= min(LARGEST_SORTED, self.engine.n_items)
+        if single is None or not is_usual or (rule is not None and rule.cold_users[row]):
+            return None
+        if allowed is None or rule is None:
+            servable = self._servable if allowed is None else allowed
+        else:
+            servable = rule.servable(allowed)
+        with self._naming_rows(0, np.array([row]), "scores"):
+            scores, items = single.top(self._sides[row], k, hidden, servable)
         return Top(items, self._in_units(scores))
+
+    def _has_shape(self, excluded: sparse.csr_array | None, allowed: Mask | None) -> bool:
+        """True if masks are of one user and of all items; the engine says what is wrong."""
+        n_items = self.engine.n_items
+        return (allowed is None or (allowed.shape, allowed.dtype) == ((n_items,), np.bool_)) and (
+            excluded is None or (excluded.format, excluded.shape) == ("csr", (1, n_items))
+        )
 
     @cached_property
     def _single(self) -> SingleEngine | None:
