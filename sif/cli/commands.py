@@ -24,6 +24,7 @@ from sif.methods.registry import METHODS
 from sif.spaces.interaction.registry import LOSSES, SPACES
 from sif.utils.paths import nearest
 from sif.utils.registry import Registry, summary
+from sif.utils.sizes import bytes_of
 from sif.utils.version import __version__
 
 if TYPE_CHECKING:
@@ -119,10 +120,13 @@ def recommend(values: argparse.Namespace) -> None:
         users += listing.read_ids(values.users, "user", columns)
     if not users:
         raise ConfigError("recommend: expected user ids or --users, found neither")
+    if values.memory is not None and values.output is None:
+        raise ConfigError("memory: expected it with --output, found it without")
     if values.output is not None:
         is_terminal = sys.stderr.isatty()
+        memory = None if values.memory is None else bytes_of(values.memory)
         listing.write_recommendations(
-            model, users, values.n, values.output, is_terminal, values.replace
+            model, users, values.n, values.output, is_terminal, values.replace, memory
         )
         print(without_passwords(values.output))
         return
@@ -264,6 +268,8 @@ OTHERS: dict[str, Verb] = {
         argument("--replace", action="store_true", help="rows of a table that is there"),
         argument("--unknown", choices=("error", "popular"), default="error",
                  help="answer to unknown users"),
+        argument("--memory", metavar="SIZE",
+                 help="that answers take at a time, with --output: 64MiB (default: 256MiB)"),
     )),
     "similar": Verb(
         "items like items, from a run's model", similar, _ids("ITEM...", "then item ids")

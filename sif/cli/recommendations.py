@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,12 +19,11 @@ from sif.data.interactions.ids import id_strings
 from sif.data.interactions.readers import Columns, refuse_twice
 from sif.data.interactions.table_files import IsHeader, Table, open_table, parquet_library
 from sif.errors import DataError, EntryError
+from sif.recommender.many import MEMORY, Blocks, recommend_many
 from sif.recommender.recommender import Recommender
 from sif.utils.addresses import Address, entered, is_address, split_table
 
 Row = tuple[str, int, str, float, str]
-CHUNK = 4096
-"""Users answered at a time."""
 USUAL = Columns()
 """The columns by their usual names."""
 NAMES = ("user", "rank", "item", "score", "title")
@@ -42,14 +42,17 @@ def rows(
                 yield one, rank, str(item), float(score), titles.get(str(item), "")
 
 
+def blocks_of(
+    model: Recommender, users: Sequence[str], count: int, memory: int | None = None
+) -> Blocks:
+    """Answers to users, made some at a time; unknown users are refused before the first."""
+    return recommend_many(model, list(users), count, memory=MEMORY if memory is None else memory)
+
+
 def recommendations(model: Recommender, users: Sequence[str], count: int) -> Iterator[list[Row]]:
     """Rows of some users at a time; unknown users are refused before the first."""
-    if model.unknown == "error":
-        model.model_.vocabularies[0].index(users, "user")
-    for start in range(0, len(users), CHUNK):
-        some = users[start : start + CHUNK]
-        ids, scores = model.recommend(some, count, as_arrays=True)
-        yield list(rows(some, ids, scores, model.titles))
+    for block in blocks_of(model, users, count):
+        yield list(rows(block.users.tolist(), *block.arrays(), model.titles))
 
 
 def read_ids(path: Path, name: str, columns: Columns = USUAL) -> list[str]:
@@ -141,7 +144,7 @@ def _progress(total: int, show: bool) -> Iterator[Callable[[int], object]]:
 
 def write_recommendations(
     model: Recommender, users: Sequence[str], count: int, output: str | Path, show: bool = False,
-    replace: bool = False,
+    replace: bool = False, memory: int | None = None,
 ) -> None:  # fmt: skip
     """Writes rows as CSV, or Parquet by the name's ending, or into a table of a database.
 
@@ -153,20 +156,27 @@ def write_recommendations(
         users: Ids.
         count: Items per user.
         output: Ends in .csv or .parquet; or the address of a database with a table behind it.
-        show: Whether a progress bar is shown where tqdm is installed.
+        show: Whether standard error says what is to come, and how far it is: on a bar, where tqdm
+            is installed.
         replace: Whether the rows of a table that is there are replaced; otherwise it is refused.
+        memory: Bytes that answers may take at a time; None: `sif.recommender.many.MEMORY`.
 
     Raises:
         DataError: Another ending, a folder that is not there, Parquet without pyarrow, or a table
             that is there or cannot be written.
-        ConfigError: An address without a table.
+        ConfigError: An address without a table, or less memory than a user takes.
     """
     opened = _open_output(str(output), replace)
-    starts = range(0, len(users), CHUNK)
+    blocks = blocks_of(model, users, count, memory)
+    if show:
+        print(blocks, file=sys.stderr)
     with opened as write, _progress(len(users), show) as done:
-        for start, rows in zip(starts, recommendations(model, users, count), strict=True):
-            write(pd.DataFrame(rows, columns=list(NAMES)))
-            done(len(users[start : start + CHUNK]))
+        for block in blocks:
+            frame = block.frame()
+            if "title" not in frame:
+                frame["title"] = ""
+            write(frame[list(NAMES)])
+            done(len(block.users))
 
 
 def _open_output(output: str, replace: bool) -> contextlib.AbstractContextManager[Write]:

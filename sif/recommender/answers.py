@@ -88,12 +88,19 @@ def best_items(
         allowed: (n_items,) items to choose among; None: all.
         refuses: Whether an unknown user is refused, and does not get the popular items.
     """
-    model = server.model
-    if len(users) == 1 and (row := model.vocabularies[0].number(str(users[0]))) >= 0:
+    vocabulary = server.model.vocabularies[0]
+    if len(users) == 1 and (row := vocabulary.number(str(users[0]))) >= 0:
         return server.top_of_one(row, k, how, allowed)
-    vocabulary = model.vocabularies[0]
     rows = vocabulary.index(users, "user") if refuses else vocabulary.lookup(users)
-    known = rows >= 0
+    return best_of_rows(server, rows, k, how, allowed)
+
+
+def best_of_rows(
+    server: IndexedRecommender, rows: NDArray[np.int64], k: int, how: ExcludeSeen,
+    allowed: NDArray[np.bool_] | None,
+) -> Top:  # fmt: skip
+    """The best items of users by number (b,), -1 of an unknown one; see `best_items`."""
+    model, known = server.model, rows >= 0
     excluded = model.excluded(np.where(known, rows, 0), how)
     best = server.top(np.where(known, rows, 0), k, excluded, allowed)
     if not known.all():

@@ -51,7 +51,7 @@ class Catalogue:
         self._intercept = tables.intercept.detach().float().clone()
         self._no_items = items[:0]
         right = [made(items[:0], items, share)[1] for made, share in self._products]
-        # Users' and items' offsets, if there are any, are two more columns: (offset, 1), (1, offset).
+        # Users' and items' offsets are two more columns: (offset, 1) . (1, offset).
         self._has_offsets = bool(tables.biases) or tables.has_intercept or not right
         if self._has_offsets:
             bias = torch.zeros_like(items[:, 0])

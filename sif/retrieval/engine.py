@@ -23,7 +23,7 @@ from sif.retrieval.catalogue import Catalogue, HistoryCatalogue, Users
 from sif.retrieval.kernels import selection
 from sif.retrieval.single import SingleEngine
 from sif.retrieval.threads import alone, in_chunks
-from sif.retrieval.topk import block_size, top_k
+from sif.retrieval.topk import LARGEST_BLOCK, block_size, top_k
 from sif.spaces.interaction.function import Interaction
 
 MEMORY = 1 << 24
@@ -128,6 +128,13 @@ class ItemEngine:
         self.catalogue = catalogue
         self.n_items, self.is_personalized = catalogue.n_items, catalogue.is_personalized
 
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes of scores that are held at once, at most."""
+        copies = 3 if isinstance(self.catalogue, HistoryCatalogue) else 1
+        fewest = LARGEST_BLOCK * -(-self.n_items // LARGEST_BLOCK)  # of one user
+        return copies * max(self._memory, 4 * fewest * self.threads)
+
     @cached_property
     def single(self) -> SingleEngine | None:
         """What answers one user at a time; None: a batch of one does."""
@@ -190,7 +197,11 @@ class ItemEngine:
         device = self.catalogue.device
         fast = n_best <= LARGEST_SORTED and device.type == "cpu" and selection() is not None
         block = block_size(self.n_items, n_best)
-        piece = _PIECE * max(1, _ROWS // len(users))  # few users have room for more items
+        # Scores of histories come all at once.
+        whole = isinstance(self.catalogue, HistoryCatalogue)
+        piece = (
+            self.n_items if whole else _PIECE * max(1, _ROWS // len(users))
+        )  # few users have room for more items
         unit = _LINE if fast else block
         width = -(-min(piece if fast else self.n_items, self.n_items) // unit) * unit
 

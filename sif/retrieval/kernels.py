@@ -53,7 +53,7 @@ def _add_maxima(users: Any, items: Any, weights: Any, start: int, stop: int, out
                     )
 
 
-def _select(
+def _select(  # noqa: PLR0912 (compiled as one)
     scores: Any, start: int, stop: int, edges: Any, excluded: Any, best: Any, items: Any
 ) -> int:
     """Continues a selection of the best k with the scores of items start..stop.
@@ -93,7 +93,7 @@ def _select(
         for first in range(0, len(row), _BLOCK):
             block = row[first : first + _BLOCK]
             least, news = best[u, last], False
-            if least < bound:
+            if least < bound:  # noqa: PLR1730 (max would be slower)
                 least = bound
             for j in range(len(block)):
                 news |= not (block[j] <= least)

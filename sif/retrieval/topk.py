@@ -16,14 +16,14 @@ from torch import Tensor
 from sif.errors import ScoreError
 from sif.retrieval.kernels import selection
 
-_LARGEST_BLOCK = 64
+LARGEST_BLOCK = 64
 _PLACES = (1 << 32) - 1
 
 
 def block_size(columns: int, k: int) -> int:
     """Columns per block, a power of two near sqrt(columns / k): then both stages are alike."""
     block = 1
-    while block < _LARGEST_BLOCK and 2 * block * block * k <= columns:
+    while block < LARGEST_BLOCK and 2 * block * block * k <= columns:
         block *= 2
     return block
 

@@ -57,7 +57,7 @@ def test_items_get_their_neighbors_with_titles(
 def test_a_file_of_users_becomes_a_file_of_items(
     model: Path, tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listing, "CHUNK", 7)
+    monkeypatch.setattr("sif.recommender.many.MOST_USERS", 7)
     users = pd.DataFrame({"user": [f"u{u}" for u in range(30)] + ["u0"]})
     users.to_csv(tmp_path / "users.csv", index=False)
     out = tmp_path / f"recs.{ending}"
@@ -83,6 +83,9 @@ def test_a_file_of_users_becomes_a_file_of_items(
         ("recommend --model absent u1", "error: absent/recommender.safetensors: cannot be read"),
         ("recommend --model MODEL u1 --output a.txt", "error: a.txt: expected a name that ends"),
         ("recommend --model MODEL --users absent.csv", "error: absent.csv"),
+        ("recommend --model MODEL u1 --memory 1GB", "error: memory: expected it with --output, f"),
+        ("recommend --model MODEL u1 --output a.csv --memory much", "error: memory: expected byt"),
+        ("recommend --model MODEL u1 --output a.csv --memory 9KB", "error: memory: expected at l"),
         ("similar --model MODEL", "error: similar: expected item ids, found none"),
         ("similar --model MODEL i99", "error: item: expected one of 12 known ids"),
     ],

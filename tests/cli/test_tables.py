@@ -14,6 +14,7 @@ import pytest
 from sif.cli import recommendations as listing
 from sif.data.databases.opened import open_database
 from sif.errors import DataError
+from sif.recommender import many
 from sif.recommender.recommender import Recommender
 from sif.utils.addresses import entered
 
@@ -62,7 +63,7 @@ def recommend(sif: Any, model: Path) -> Callable[..., Any]:
 def test_lists_go_into_a_table(
     database: str, recommend: Callable[..., Any], model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listing, "CHUNK", 7)
+    monkeypatch.setattr(many, "MOST_USERS", 7)
     done = recommend(f"{database}/lists")
     assert done.code == 0 and done.err == [] and SECRET not in done.out
     assert done.out.strip() == f"{database}/lists".replace(f":{SECRET}", "")
@@ -91,12 +92,14 @@ def test_what_fails_half_way_leaves_nothing(
     before = content(database, "lists_kept")
     assert first.code == 0
 
-    def failing(*_: Any) -> Iterator[list[listing.Row]]:
-        yield [("u0", 1, "i0", 0.5, "")]
+    whole = many.Blocks.__iter__
+
+    def failing(blocks: many.Blocks) -> Iterator[many.Block]:
+        yield next(whole(blocks))
         raise DataError("a fault half way")
 
-    monkeypatch.setattr(listing, "CHUNK", 15)
-    monkeypatch.setattr(listing, "recommendations", failing)
+    monkeypatch.setattr(many, "MOST_USERS", 15)
+    monkeypatch.setattr(many.Blocks, "__iter__", failing)
     new = recommend(f"{database}/lists_new")
     assert new.code == 2 and new.err == ["error: a fault half way"]
     replaced = recommend(f"{database}/lists_kept", "--replace")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from sif.bench.processes import terminable
 from sif.errors import ConfigError
 from sif.utils.argument_types import check_fields
 from sif.utils.ray_cluster import check_address, check_installed
+from sif.utils.sizes import bytes_of
 
 if TYPE_CHECKING:
     import torch
@@ -22,20 +22,6 @@ if TYPE_CHECKING:
     from sif.utils.calls import Calls
 
 T = TypeVar("T")
-_BYTES = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-
-
-def bytes_of(text: str) -> int:
-    """Bytes from a text such as "4GB", "512MiB" or "1000000".
-
-    Raises:
-        ConfigError: Anything else, or none.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(\w*)", text.strip())
-    amount = float(match[1]) * _BYTES.get(match[2], 0) if match else 0.0
-    if amount < 1:
-        raise ConfigError(f"memory: expected bytes above 0, such as 4GB or 512MiB, found {text!r}")
-    return int(amount)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from sif.bench import RayExecutor
-from sif.bench.cluster.executor import bytes_of
 from sif.bench.executor import Listener, Needs, Task
 from sif.bench.processes import Work
 from sif.bench.state import State
@@ -28,20 +27,6 @@ with_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray: pip i
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sif.bench.cluster.executor.check_installed", lambda: None)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-
-
-@pytest.mark.parametrize(
-    ("text", "amount"),
-    [("4GB", 4 * 10**9), ("512MiB", 2**29), ("1.5 GiB", 3 * 2**29), ("1000", 1000), ("2KB", 2000)],
-)
-def test_sizes_are_read(text: str, amount: int) -> None:
-    assert bytes_of(text) == amount
-
-
-@pytest.mark.parametrize("text", ["", "0GB", "-1GB", "4 gigs", "GB", "0.1"])
-def test_sizes_that_nothing_fits_in_are_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"^memory: expected bytes above 0, such as 4GB"):
-        bytes_of(text)
 
 
 @pytest.mark.usefixtures("installed")
