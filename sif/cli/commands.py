@@ -150,6 +150,19 @@ def _print_rows(rows: Iterable[tuple[str, int, str, float, str]]) -> None:
         print(query, rank, item, f"{score:.4f}", title, sep="\t")
 
 
+def serve(values: argparse.Namespace) -> None:
+    """Answers questions over HTTP until a signal ends it."""
+    if not values.folder.is_dir():
+        hint = nearest(values.folder, Path.is_dir)
+        raise ConfigError(
+            f"{values.folder}: expected the folder of a run or a model, found none{hint}"
+        )
+    _refuse_unfinished(values.folder)
+    from sif.cli import serve as command
+
+    command.run(values)
+
+
 def export(values: argparse.Namespace) -> None:
     """A model as a file for another program."""
     from sif.adapters.export import export as written
@@ -274,6 +287,30 @@ OTHERS: dict[str, Verb] = {
     "similar": Verb(
         "items like items, from a run's model", similar, _ids("ITEM...", "then item ids")
     ),
+    "serve": Verb("answer over HTTP, from a run's model", serve, (
+        argument("folder", type=Path, metavar="RUN|MODEL",
+                 help="run folder, a saved model's, or one of versions"),
+        argument("--host", default="127.0.0.1", metavar="ADDRESS",
+                 help="address to listen on (default: 127.0.0.1, this machine alone)"),
+        argument("--port", type=int, default=8000, metavar="N",
+                 help="port (default: 8000; 0: a free one, which is printed)"),
+        argument("--unknown", choices=("error", "popular"), default="error",
+                 help="answer to unknown users"),
+        argument("--journal", type=Path, metavar="FILE",
+                 help="keep the interactions of /events there, and read them at start"),
+        argument("--watch", type=float, default=1.0, metavar="SECONDS",
+                 help="between two looks for a new model (default: 1; 0: none)"),
+        argument("--allow-reload", action="store_true",
+                 help="POST /reload also from other machines"),
+        argument("--max-body", type=int, default=2**21, metavar="BYTES",
+                 help="of a request (default: 2097152)"),
+        argument("--queue", type=int, default=1024, metavar="N",
+                 help="requests that may wait; more get 503 (default: 1024)"),
+        argument("--grace", type=float, default=10.0, metavar="SECONDS",
+                 help="to end in after a signal (default: 10)"),
+        argument("--threads", type=int, default=1, metavar="N",
+                 help="CPU threads of an answer (default: 1)"),
+    )),
     "export": Verb("write a model for implicit, ONNX or torch", export, (
         argument("model", type=Path, metavar="MODEL", help="run folder, or a saved model's"),
         argument("--to", required=True, metavar="FORMAT", help="implicit, onnx or torch"),

@@ -1,0 +1,1 @@
+"""An HTTP server of a saved recommender: `sif serve` (docs/how-to/http-server.md)."""

@@ -1,0 +1,214 @@
+"""Bodies of requests as typed values; whatever is wrong with one is a line for its sender."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sif.config import did_you_mean
+from sif.data.interactions.ids import LONGEST
+from sif.errors import one_line
+from sif.utils.argument_types import shown
+
+COUNT = 10
+"""Items per answer where nothing else is asked for."""
+MOST_ITEMS = 10_000
+"""Items of a history, of a list of items, and of an answer."""
+MOST_QUESTIONS = 10_000
+"""Questions of a request, and events of one."""
+MOST_ANSWERS = 1_000_000
+"""Questions of a request times items per answer: what a reply may hold."""
+
+Id = (
+    Annotated[str, Field(min_length=1, max_length=LONGEST)]
+    | Annotated[int, Field(ge=-(2**63), lt=2**63)]
+)
+Ids = Annotated[list[Id], Field(max_length=MOST_ITEMS, fail_fast=True)]
+Numbers = Annotated[list[float], Field(max_length=MOST_ITEMS, fail_fast=True)]
+Count = Annotated[int, Field(ge=1, le=MOST_ITEMS)]
+
+
+class Refused(Exception):
+    """A request that gets no answer.
+
+    Attributes:
+        status: HTTP status.
+        line: What was wrong, on one line.
+        headers: Further ones of the reply.
+    """
+
+    def __init__(self, status: int, line: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(line)
+        self.status, self.line, self.headers = status, one_line(line), dict(headers or {})
+
+
+class Body(BaseModel):
+    """A body of a request: unknown fields and values of other types are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+
+class RecommendQuestion(Body):
+    """One question: what should somebody get?"""
+
+    user: Id | None = Field(None, description="a known user")
+    history: Ids | None = Field(
+        None, description="in place of a user: item ids, oldest first; may be empty"
+    )
+    times: Numbers | None = Field(
+        None, description="seconds since 1970, one per item of the history, which they order"
+    )
+    ratings: Numbers | None = Field(
+        None, description="one per item of the history; for models of ratings, and there always"
+    )
+    n: Count = Field(COUNT, description="items of the answer, at most")
+    exclude_seen: bool | Literal["all", "trained", "none"] = Field(
+        True, description="leave out what the user or the history has; true: as the model is set"
+    )
+    exclude_items: Ids | None = Field(None, description="item ids that are left out")
+    items: Ids | None = Field(None, description="item ids to choose among")
+    where: dict[str, list[str | int | float | bool]] | None = Field(
+        None, description="features of items and the values to choose among", max_length=100
+    )
+
+
+class SimilarQuestion(Body):
+    """One question: what is like an item, or like a user?"""
+
+    item: Id | None = Field(None, description="an item")
+    user: Id | None = Field(None, description="in place of an item: a user")
+    n: Count = Field(COUNT, description="neighbors of the answer, at most")
+    exclude: Ids | None = Field(None, description="ids that are left out")
+
+
+class ExplainQuestion(Body):
+    """One question: which items of a user carry the score of an item?"""
+
+    user: Id = Field(description="a known user")
+    item: Id = Field(description="an item")
+    n: Count = Field(COUNT, description="items of the answer, at most")
+
+
+def _many(kind: type[Body]) -> Any:
+    """Several questions of a kind."""
+    return Annotated[list[kind], Field(min_length=1, max_length=MOST_QUESTIONS, fail_fast=True)]  # type: ignore[valid-type]
+
+
+class RecommendBody(RecommendQuestion):
+    """One question, or `questions`, a list of them."""
+
+    questions: _many(RecommendQuestion) | None = Field(  # type: ignore[valid-type]
+        None, description="several questions, in place of one"
+    )
+
+
+class SimilarBody(SimilarQuestion):
+    """One question, or `questions`, a list of them."""
+
+    questions: _many(SimilarQuestion) | None = Field(  # type: ignore[valid-type]
+        None, description="several questions, in place of one"
+    )
+
+
+class Event(Body):
+    """One interaction that has happened."""
+
+    user: Id = Field(description="a user, known or new")
+    item: Id = Field(description="an item, known or new")
+    rating: float | None = Field(None, description="for models of ratings, and there always")
+    timestamp: float | None = Field(None, description="seconds since 1970")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The fields that it has; all events of a table have the same."""
+        return tuple(name for name in EVENT if getattr(self, name) is not None)
+
+
+EVENT = ("user", "item", "rating", "timestamp")
+"""Fields of an event."""
+
+
+class EventsBody(Body):
+    """Interactions that have happened since the model was fitted."""
+
+    events: Annotated[list[Event], Field(min_length=1, max_length=MOST_QUESTIONS, fail_fast=True)]
+
+    @model_validator(mode="after")
+    def _alike(self) -> Self:
+        first = self.events[0].columns
+        for place, event in enumerate(self.events):
+            if event.columns != first:
+                raise ValueError(
+                    f"events[{place}]: expected the fields of the first event "
+                    f"({', '.join(first)}), found {', '.join(event.columns)}"
+                )
+        return self
+
+
+B = TypeVar("B", bound=Body)
+
+
+def parsed(kind: type[B], body: bytes) -> B:
+    """A body in JSON as a value.
+
+    Args:
+        kind: Of the value.
+        body: As it was sent.
+
+    Raises:
+        Refused: 400 for what is no JSON, 422 for JSON of another form.
+    """
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        raise _refused(error, kind) from None
+
+
+def checked(kind: type[B], values: Mapping[str, Any]) -> B:
+    """Python values as a value; errors as in `parsed`."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise _refused(error, kind) from None
+
+
+def _refused(error: ValidationError, kind: type[Body]) -> Refused:
+    """The first problem on one line."""
+    first = error.errors(include_url=False)[0]
+    told, where = first["type"], _place(first["loc"])
+    if told == "json_invalid":
+        return Refused(400, f"body: expected JSON in UTF-8, found {first['ctx']['error']}")
+    if told == "value_error":
+        return Refused(422, str(first["ctx"]["error"]))
+    found = shown(first["input"])
+    if told == "extra_forbidden":
+        name = str(first["loc"][-1])[:LONGEST]
+        hint = did_you_mean(name, known_fields(kind)) if len(name) < 40 else ""
+        return Refused(422, f"{one_line(where, 100)}: unknown field{hint}")
+    if told == "missing":
+        return Refused(422, f"{where}: expected a value, found none")
+    if told == "too_long":
+        most, length = first["ctx"]["max_length"], first["ctx"]["actual_length"]
+        return Refused(422, f"{where}: expected at most {most:,} of them, found {length or 'more'}")
+    reason = first["msg"].removeprefix("Input should ").replace("be a valid", "be a", 1)
+    return Refused(422, f"{where}: should {reason}, found {found}")
+
+
+def known_fields(kind: type[Body]) -> list[str]:
+    """Names of the fields of a body and of what it holds."""
+    inner = {RecommendBody: RecommendQuestion, SimilarBody: SimilarQuestion, EventsBody: Event}
+    more = inner[kind].model_fields if kind in inner else {}
+    return list({**kind.model_fields, **more})
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """The place of a value, such as questions[0].history; unions add words that say nothing."""
+    text = ""
+    for part in location:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif "constrained-" not in part and part not in ("str", "int", "bool", "float"):
+            text += f".{part}" if text else part
+    return text or "body"
