@@ -306,6 +306,8 @@ OTHERS: dict[str, Verb] = {
                  help="of a request (default: 2097152)"),
         argument("--queue", type=int, default=1024, metavar="N",
                  help="requests that may wait; more get 503 (default: 1024)"),
+        argument("--batch", type=int, default=256, metavar="N",
+                 help="questions that are answered together, at most (default: 256)"),
         argument("--grace", type=float, default=10.0, metavar="SECONDS",
                  help="to end in after a signal (default: 10)"),
         argument("--threads", type=int, default=1, metavar="N",

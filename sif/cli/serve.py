@@ -17,7 +17,14 @@ def run(values: argparse.Namespace) -> None:
     Raises:
         SifError: Bad input.
     """
-    for name, least in (("port", 0), ("max_body", 1), ("queue", 1), ("threads", 1), ("watch", 0)):
+    for name, least in (
+        ("port", 0),
+        ("max_body", 1),
+        ("queue", 1),
+        ("batch", 1),
+        ("threads", 1),
+        ("watch", 0),
+    ):
         if (found := getattr(values, name)) < least:
             option = name.replace("_", "-")
             raise ConfigError(f"--{option}: expected at least {least}, found {found}")
@@ -37,7 +44,8 @@ def run(values: argparse.Namespace) -> None:
         )
     options = Options(
         values.host, values.port, values.unknown, values.journal, values.watch,
-        values.allow_reload, values.max_body, values.queue, values.grace, values.threads,
+        values.allow_reload, values.max_body, values.queue, values.batch, values.grace,
+        values.threads,
     )  # fmt: skip
     serve(values.folder, options, lambda line: print(line, flush=True))
 

@@ -20,9 +20,6 @@ Kind = Literal["recommend", "similar", "explain"]
 Write = Callable[[Answering, Sequence[Any], list[Result]], bytes]
 """Makes the body of a reply of the answers to the questions."""
 
-BATCH = 256
-"""Questions of one call. A larger request is answered in parts, between which others get theirs."""
-
 _logger = logging.getLogger("sif.serving")
 
 
@@ -52,14 +49,21 @@ class Request:
 class Worker:
     """A thread that answers requests, and the queue before it.
 
+    A request of more questions than are answered together is answered in parts, between which
+    others get theirs.
+
     Args:
         current: Gives the model that answers from now on.
         most: Requests that may wait; more are refused with 503.
+        together: Questions that are answered together, at most.
         metrics: Are told of batches.
     """
 
-    def __init__(self, current: Callable[[], Answering], most: int, metrics: Metrics) -> None:
+    def __init__(
+        self, current: Callable[[], Answering], most: int, together: int, metrics: Metrics
+    ) -> None:
         self._current, self._most, self._metrics = current, most, metrics
+        self._together = together
         self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._large: deque[Request] = deque()
         self._thread = threading.Thread(target=self._work, name="answers", daemon=True)
@@ -114,10 +118,10 @@ class Worker:
                 self._queue.put(None)
 
     def _next(self) -> tuple[list[Request], bool]:
-        """Small requests that wait, at most `BATCH` questions of them; whether it is the end."""
+        """Small requests that wait, of a limited number of questions; whether it is the end."""
         batch: list[Request] = []
         count = 0
-        while count < BATCH:
+        while count < self._together:
             try:
                 wait = not batch and not self._large
                 request = self._queue.get() if wait else self._queue.get_nowait()
@@ -127,7 +131,7 @@ class Worker:
                 return batch, True
             if request.future.cancelled():
                 continue
-            if len(request.questions) > BATCH:
+            if len(request.questions) > self._together:
                 self._large.append(request)
                 continue
             batch.append(request)
@@ -154,7 +158,7 @@ class Worker:
         """The next part of a large request, which is done with the last one."""
         request.answering = request.answering or self._current()
         start = len(request.results)
-        part = request.questions[start : start + BATCH]
+        part = request.questions[start : start + self._together]
         found = _answers(request.answering, request.kind, part)
         request.results += found
         fails = any(isinstance(one, Refused) for one in found)

@@ -36,6 +36,7 @@ class Options:
         allow_reload: Whether clients of other machines may have the model loaded again.
         most_bytes: Of a body.
         most_waiting: Requests that wait for the model; more get 503.
+        together: Questions that are answered together, at most.
         grace: Seconds in which it ends after a signal.
         threads: CPU threads of an answer.
     """
@@ -48,6 +49,7 @@ class Options:
     allow_reload: bool = False
     most_bytes: int = 2**21
     most_waiting: int = 1024
+    together: int = 256
     grace: float = 10.0
     threads: int = 1
 
@@ -91,7 +93,7 @@ def _serve(
     sys.setswitchinterval(0.001)  # of three threads none keeps the others waiting for long
     journal = None if options.journal is None else Journal(options.journal)
     changes = Changes(folder, options.unknown, metrics, journal, options.watch)
-    worker = Worker(lambda: changes.answering, options.most_waiting, metrics)
+    worker = Worker(lambda: changes.answering, options.most_waiting, options.together, metrics)
     front = Endpoints(changes, worker, metrics, options.allow_reload).front(options.most_bytes)
     stop.reload = changes.reload_soon
     address = _address(listener, options.host)
