@@ -7,30 +7,37 @@ question spoils no other: each gets its answer or its reason.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from sif.config.cf import ExcludeSeen
+from sif.data.interactions import Vocabulary
 from sif.data.interactions.ids import id_strings
 from sif.errors import EntryError, SifError
 from sif.recommender import answers
 from sif.recommender.arguments import exclusion
 from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.model import ServedModel
-from sif.recommender.owned import History
-from sif.retrieval.engine import Top
+from sif.retrieval.engine import Engine, Top
 from sif.serving.questions import ExplainQuestion, RecommendQuestion, Refused, SimilarQuestion
 from sif.spaces.linear.sequences import moments
 from sif.utils.argument_types import shown
 
 Numbers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
-Q = TypeVar("Q", RecommendQuestion, SimilarQuestion, ExplainQuestion)
 
+NONE: Numbers = np.zeros(0, dtype=np.int64)
+"""No number."""
+KINDS = ("users", "items")
+"""Names of answers by their field."""
+ONE_BY_ONE = 1 << 21
+"""Multiplications up to which users are answered in turn: preparing a batch costs as much."""
 SMALL = 64
 """Up to this many items per answer questions share a call; the engine is fastest there."""
 
@@ -40,13 +47,13 @@ class Answer:
     """The answer to one question, best first.
 
     Attributes:
-        field: 0: the answers are users, 1: items.
+        kind: "users" or "items", of which the ids are.
         ids: (m,).
         scores: (m,).
         further: Further columns by name, such as "age".
     """
 
-    field: int
+    kind: str
     ids: list[str]
     scores: list[float]
     further: dict[str, list[Any]] = field(default_factory=dict)
@@ -75,106 +82,134 @@ class Answering:
         self.server = IndexedRecommender(model)
 
     def warm(self) -> None:
-        """Answers once, so that the first request does not wait for what is made at first use."""
-        if len(self.model.vocabularies[0]):
-            user = str(self.model.vocabularies[0].ids[0])
-            self.recommend([RecommendQuestion(user=user)])
+        """Answers each way once, so that no request waits for what is made at first use."""
+        users, items = (names.ids[:SMALL].tolist() for names in self.model.vocabularies[:2])
+        asked = [RecommendQuestion(user=user) for user in users]
+        self.recommend(asked[:1])
+        self.recommend([*asked, RecommendQuestion(history=[])])
+        if self.model.objective == "ranking":
+            self.recommend([RecommendQuestion(history=items[:1])])
+        self.similar([SimilarQuestion(item=item) for item in items[:1]])
 
     # Items for users
 
     def recommend(self, questions: Sequence[RecommendQuestion]) -> list[Result]:
         """The best items for users and histories."""
         asked = _Asked(self.model, questions)
-        users = asked.numbers(0, lambda q: [] if q.user is None else [q.user])
-        histories = asked.numbers(1, lambda q: q.history or ())
-        excluded = asked.numbers(1, lambda q: q.exclude_items or (), "exclude_items")
-        items = asked.numbers(1, lambda q: q.items or (), "items")
+        excluded = asked.numbers(1, lambda q: q.exclude_items, "exclude_items")
+        items = asked.numbers(1, lambda q: q.items, "items")
         groups: dict[tuple[Any, ...], list[_Row]] = defaultdict(list)
         for place, question in enumerate(questions):
             if asked.results[place] is not None:
                 continue
             try:
-                self.server.refuse_unpersonalized()
-                row = self._row(question, users[place], histories[place], excluded[place])
+                row = self._row(question)
                 how = exclusion(question.exclude_seen, self.model)
-                where = _where(question)
-                among = None if question.items is None else items[place].tobytes()
             except (SifError, Refused) as error:
                 asked.results[place] = refused(error)
                 continue
-            row.place, row.items, row.question = place, items[place], question
-            row.count = min(question.n, max(self.server.engine.n_items, 1))
+            row.place, row.further, row.items = place, excluded[place], items[place]
+            row.question, row.count = question, max(1, min(question.n, self._width))
             size = SMALL if row.count <= SMALL else row.count
-            groups[row.history is None, how, size, among, where].append(row)
+            among = None if question.items is None else row.items.tobytes()
+            groups[row.pairs is None, how, size, among, _where(question)].append(row)
         for (_, how, *_), rows in groups.items():
-            _in_parts(asked, rows, lambda some, how=how: self._best(some, how))
+            _in_parts(asked, rows, partial(self._best, how=how))
         return asked.finished()
 
-    def _row(
-        self, question: RecommendQuestion, user: Numbers, history: Numbers, further: Numbers
-    ) -> _Row:
+    def _row(self, question: RecommendQuestion) -> _Row:
+        self.server.refuse_unpersonalized()
         if (question.user is None) == (question.history is None):
             found = "both" if question.user is not None else "neither"
             raise Refused(422, f"expected either user or history, found {found}")
-        if question.history is None:
-            for name in ("times", "ratings"):
-                if getattr(question, name) is not None:
-                    raise Refused(422, f"{name}: expected with a history, found with a user")
-            if user[0] >= 0:
-                return _Row(further, int(user[0]))
-            if self.unknown == "error":
-                raise Refused(422, unknown_id(self.model, 0, question.user))
-        return _Row(further, None, self._history(question, history))
-
-    def _history(self, question: RecommendQuestion, columns: Numbers) -> History:
-        model, names = self.model, question.history or ()
+        if question.user is None:
+            return self._of_history(question)
         for name in ("times", "ratings"):
-            given = getattr(question, name)
-            if given is not None and len(given) != len(names):
-                raise Refused(
-                    422, f"{name}: expected {len(names)}, one per item, found {len(given)}"
-                )
-        if model.objective == "rating" and len(names) and not question.ratings:
-            raise Refused(422, "ratings: expected one per item of the history, found none")
-        if model.objective != "rating" and question.ratings:
-            raise Refused(422, "ratings: expected none for a model of rankings, found some")
+            if getattr(question, name) is not None:
+                raise Refused(422, f"{name}: expected with a history, found with a user")
+        try:
+            return _Row(int(numbers_of(self.model, 0, [question.user], "user")[0]))
+        except Refused:
+            if self.unknown == "error":
+                raise
+            return self._of_history(RecommendQuestion(history=[]))
+
+    def _of_history(self, question: RecommendQuestion) -> _Row:
+        model, names = self.model, question.history or []
+        self._check_numbers(question, len(names))
         values = np.asarray(question.ratings or np.ones(len(names)), np.float64)
+        columns = numbers_of(model, 1, names, "history", model.owned.items) if names else NONE
         order = np.arange(len(names))
         if question.times is not None:
             order = np.argsort(question.times, kind="stable")
-        columns, values = columns[order], values[order]
-        if (columns < 0).any():
-            texts = np.array([str(names[place]) for place in order])
-            dropped = model.owned.items.lookup(texts[columns < 0]) >= 0
-            if not dropped.all():
-                lost = texts[columns < 0][np.argmin(dropped)]
-                raise Refused(422, unknown_id(model, 1, str(lost), "history"))
-            order, values = order[columns >= 0], values[columns >= 0]
-            columns = columns[columns >= 0]
-        pairs = model.row(columns, values)
+        order = order[columns[order] >= 0]  # others only dropped pairs name: they say nothing
+        columns = columns[order]
+        pairs = model.row(columns, values[order])
         if question.times is not None and model.reads_time:
             pairs = _at_times(pairs, columns, np.asarray(question.times, np.float64)[order])
-        had = np.unique(columns)
-        ones = np.ones(len(had), np.float32)
-        return History(pairs, sparse.csr_array((ones, had, [0, len(had)]), shape=pairs.shape))
+        return _Row(pairs=pairs, had=np.unique(columns))
 
-    def _best(self, rows: list[_Row], how: Any) -> list[Answer]:
-        first, k = rows[0], max(row.count for row in rows)
-        allowed = self._allowed(first)
-        if first.history is None:
-            numbers = np.array([row.user for row in rows], dtype=np.int64)
-            excluded = self.model.excluded(numbers, how)
-            best = self.server.top(numbers, k, _joined(excluded, rows, self._width), allowed)
-        else:
-            histories = [row.history for row in rows if row.history is not None]
-            had = History(*map(_stacked, zip(*histories, strict=True)))
-            excluded = had.excluded(how)
-            best = self.server.top_of(had.pairs, k, _joined(excluded, rows, self._width), allowed)
-        return self._answers(best, rows, 1)
+    def _check_numbers(self, question: RecommendQuestion, count: int) -> None:
+        """Refuses ratings and times that do not fit the history or the model."""
+        for name in ("times", "ratings"):
+            given = getattr(question, name)
+            if given is not None and len(given) != count:
+                raise Refused(422, f"{name}: expected {count}, one per item, found {len(given)}")
+        rated = self.model.objective == "rating"
+        if rated and count and not question.ratings:
+            raise Refused(422, "ratings: expected one per item of the history, found none")
+        if not rated and question.ratings:
+            raise Refused(422, "ratings: expected none for a model of rankings, found some")
+
+    def _best(self, rows: list[_Row], how: ExcludeSeen) -> list[Answer]:
+        """The best items of rows that differ in nothing but their users, or their histories."""
+        k, allowed = max(row.count for row in rows), self._allowed(rows[0])
+        if rows[0].pairs is not None:
+            pairs = _stacked([row.pairs for row in rows if row.pairs is not None])
+            parts = {"all": [row.had for row in rows], "none": None}.get(
+                how, [row.pairs.indices for row in rows if row.pairs is not None]
+            )
+            best = self.server.top_of(pairs, k, self._excluded(rows, parts), allowed)
+            return self._answers(best, rows, 1)
+        plain = not any(len(row.further) for row in rows)
+        if plain and len(rows) * self._work <= ONE_BY_ONE:
+            found = []
+            for row in rows:
+                one = self.server.top_of_one(row.user, k, how, allowed)
+                found += self._answers(one, [row], 1)
+            return found
+        numbers = np.array([row.user for row in rows], dtype=np.int64)
+        excluded = self.model.excluded(numbers, how)
+        if not plain:
+            parts = None if excluded is None else np.split(excluded.indices, excluded.indptr[1:-1])
+            excluded = self._excluded(rows, parts)
+        return self._answers(self.server.top(numbers, k, excluded, allowed), rows, 1)
+
+    def _excluded(
+        self, rows: list[_Row], had: Sequence[NDArray[Any]] | None
+    ) -> sparse.csr_array | None:
+        """What is left out of each row: what is had, and what its question names."""
+        if had is None and not any(len(row.further) for row in rows):
+            return None
+        parts = [
+            np.unique(np.concatenate([own, row.further])) if len(row.further) else own
+            for own, row in zip(had or [NONE] * len(rows), rows, strict=True)
+        ]
+        indices = np.concatenate(parts)
+        ones = np.ones(len(indices), np.float32)
+        edges = np.cumsum([0, *map(len, parts)])
+        return sparse.csr_array((ones, indices, edges), shape=(len(rows), self._width))
 
     @property
     def _width(self) -> int:
         return self.server.engine.n_items
+
+    @cached_property
+    def _work(self) -> int:
+        """Multiplications that one user takes, at least; beyond all bounds where none is alone."""
+        engine = self.server.engine
+        alone = isinstance(engine, Engine) and self.model.graph is None
+        return max(1, self._width * engine.dimension if alone else ONE_BY_ONE)
 
     def _allowed(self, row: _Row) -> Mask | None:
         question, mask = row.question, None
@@ -202,13 +237,9 @@ class Answering:
         """The users or items that are most alike."""
         asked = _Asked(self.model, questions)
         groups: dict[tuple[Any, ...], list[_Row]] = defaultdict(list)
-        found = {
-            field: (
-                asked.numbers(field, lambda q, f=field: _own(q, f), ("user", "item")[field]),
-                asked.numbers(field, lambda q, f=field: _excluded(q, f), "exclude"),
-            )
-            for field in (0, 1)
-        }
+        names = ("user", "item")
+        own = [asked.numbers(f, partial(_own, field=f), names[f]) for f in (0, 1)]
+        others = [asked.numbers(f, partial(_excluded, field=f), "exclude") for f in (0, 1)]
         for place, question in enumerate(questions):
             if (question.item is None) == (question.user is None):
                 both = "both" if question.item is not None else "neither"
@@ -217,12 +248,12 @@ class Answering:
             if asked.results[place] is not None:
                 continue
             field = 0 if question.item is None else 1
-            own, others = found[field][0][place], found[field][1][place]
-            row = _Row(others, int(own[0]), place=place)
+            further = others[field][place]
+            row = _Row(int(own[field][place][0]), further=further, place=place)
             row.count = min(question.n, len(self.model.vocabularies[field]))
-            groups[field, others.tobytes()].append(row)
+            groups[field, further.tobytes()].append(row)
         for (field, _), rows in groups.items():
-            _in_parts(asked, rows, lambda some, field=field: self._nearest(some, field))
+            _in_parts(asked, rows, partial(self._nearest, field=field))
         return asked.finished()
 
     def _nearest(self, rows: list[_Row], field: int) -> list[Answer]:
@@ -242,9 +273,7 @@ class Answering:
         asked.numbers(0, lambda q: [q.user], "user")
         asked.numbers(1, lambda q: [q.item], "item")
         rows = [
-            _Row(np.zeros(0, np.int64), place=place)
-            for place in range(len(questions))
-            if asked.results[place] is None
+            _Row(place=place) for place in range(len(questions)) if asked.results[place] is None
         ]
         for row in rows:
             _in_parts(asked, [row], lambda some: [self._reasons(questions[some[0].place])])
@@ -255,7 +284,7 @@ class Answering:
         further = {
             name: frame[name].tolist() for name in ("age", "seconds") if name in frame.columns
         }
-        return Answer(1, frame["item"].tolist(), frame["score"].tolist(), further)
+        return Answer("items", frame["item"].tolist(), frame["score"].tolist(), further)
 
     def _answers(self, best: Top, rows: list[_Row], field: int) -> list[Answer]:
         names, found = self.model.vocabularies[field].ids, []
@@ -265,7 +294,7 @@ class Answering:
             rows, ids.tolist(), best.scores.tolist(), left.tolist(), strict=True
         ):
             count = min(row.count, most)
-            found.append(Answer(field, texts[:count], scores[:count]))
+            found.append(Answer(KINDS[field], texts[:count], scores[:count]))
         return found
 
 
@@ -274,19 +303,21 @@ class _Row:
     """One question in numbers of the model.
 
     Attributes:
-        further: Numbers that are left out beside what is had.
         user: Number of the user, or of the thing that neighbors are asked of.
-        history: In place of a user.
+        pairs: In place of a user: the targets of a history (1, n_items).
+        had: Numbers of the items of the history.
+        further: Numbers that are left out as well.
         items: Numbers to choose among.
         place: Of the question.
         count: Answers that are wanted.
         question: The question.
     """
 
-    further: Numbers
-    user: int | None = None
-    history: History | None = None
-    items: Numbers = field(default_factory=lambda: np.zeros(0, np.int64))
+    user: int = -1
+    pairs: sparse.csr_array | None = None
+    had: Numbers = field(default_factory=lambda: NONE)
+    further: Numbers = field(default_factory=lambda: NONE)
+    items: Numbers = field(default_factory=lambda: NONE)
     place: int = 0
     count: int = 0
     question: Any = None
@@ -295,45 +326,70 @@ class _Row:
 class _Asked:
     """Questions of one kind, and their results so far."""
 
-    def __init__(self, model: ServedModel, questions: Sequence[Q]) -> None:
+    def __init__(self, model: ServedModel, questions: Sequence[Any]) -> None:
         self.model, self.questions = model, questions
         self.results: list[Result | None] = [None] * len(questions)
 
     def numbers(
-        self, field: int, ids_of: Callable[[Any], Iterable[Any]], needed: str = ""
+        self, field: int, ids_of: Callable[[Any], Sequence[Any] | None], name: str
     ) -> list[Numbers]:
-        """Numbers of ids of each question, by one look-up; a bad id is the end of its question.
+        """Numbers of ids of each question; a bad or unknown id is the end of its question.
 
         Args:
             field: Of the ids.
-            ids_of: Gives those of a question.
-            needed: Name of the ids in the line that refuses an unknown one; empty: it is -1.
+            ids_of: Gives those of a question; None: it has none.
+            name: Of the ids in a refusal.
         """
-        lists = [
-            [] if done is not None else list(map(str, ids_of(question)))
-            for question, done in zip(self.questions, self.results, strict=True)
-        ]
-        while True:
-            edges = np.cumsum([0, *map(len, lists)])
-            try:
-                texts = id_strings([one for some in lists for one in some])
-                break
-            except EntryError as error:
-                place = int(np.searchsorted(edges, error.row, "right")) - 1
-                name = needed or ("user", "history")[field]
-                self.results[place] = Refused(422, f"{name}: {error.expected}, found {error.found}")
-                lists[place] = []
-        found = self.model.vocabularies[field].lookup(texts) if len(texts) else texts.astype(int)
-        parts = np.split(found, edges[1:-1])
-        for place, some in enumerate(parts):
-            if needed and self.results[place] is None and (some < 0).any():
-                lost = lists[place][int(np.argmax(some < 0))]
-                self.results[place] = Refused(422, unknown_id(self.model, field, lost, needed))
-        return parts
+        found = [NONE] * len(self.questions)
+        for place, question in enumerate(self.questions):
+            ids = ids_of(question) if self.results[place] is None else None
+            if ids:
+                try:
+                    found[place] = numbers_of(self.model, field, ids, name)
+                except Refused as error:
+                    self.results[place] = error
+        return found
 
     def finished(self) -> list[Result]:
         """All results."""
         return [one or Refused(500, "the question got no answer") for one in self.results]
+
+
+def numbers_of(
+    model: ServedModel, field: int, ids: Sequence[Any], name: str, further: Vocabulary | None = None
+) -> Numbers:
+    """Numbers (b,) of ids.
+
+    Args:
+        model: The model.
+        field: Of the ids.
+        ids: Texts or whole numbers.
+        name: Of the ids in a refusal.
+        further: Ids that are known, too, but have the number -1.
+
+    Raises:
+        Refused: One is no id, or unknown. No near one is looked for, which takes milliseconds.
+    """
+    vocabulary = model.vocabularies[field]
+    texts = list(map(str, ids))
+    found = np.array(list(map(vocabulary.number, texts)), dtype=np.int64)
+    odd = np.flatnonzero(found < 0)
+    if len(odd):
+        try:  # " 7" is another form of "7"
+            forms = id_strings([texts[place] for place in odd])
+        except EntryError as error:
+            line = f"{name}: {error.expected}, found {error.found}"
+            raise Refused(422, line) from None
+        found[odd] = vocabulary.lookup(forms)
+        unknown = found[odd] < 0
+        if further is not None:
+            unknown &= further.lookup(forms) < 0
+        if unknown.any():
+            lost = shown(str(forms[np.argmax(unknown)]))
+            known = f"one of {len(vocabulary):,} known ids"
+            first = f" (the first is {str(vocabulary.ids[0])!r})" if len(vocabulary) else ""
+            raise Refused(422, f"{name}: expected {known}{first}, found {lost}")
+    return found
 
 
 def _in_parts(
@@ -354,14 +410,6 @@ def _in_parts(
 def refused(error: SifError | Refused) -> Refused:
     """An error of the library as a refusal."""
     return error if isinstance(error, Refused) else Refused(422, str(error))
-
-
-def unknown_id(model: ServedModel, field: int, found: Any, name: str = "") -> str:
-    """The line on an unknown id; no near one is looked for, which takes milliseconds."""
-    known = model.vocabularies[field].ids
-    first = f" (the first is {str(known[0])!r})" if len(known) else ""
-    told = shown(str(found))
-    return f"{name or 'user'}: expected one of {len(known):,} known ids{first}, found {told}"
 
 
 def _own(question: SimilarQuestion, field: int) -> list[Any]:
@@ -393,22 +441,3 @@ def _stacked(rows: Sequence[sparse.csr_array]) -> sparse.csr_array:
     edges = np.cumsum([0, *(len(row.data) for row in rows)])
     parts = (np.concatenate([getattr(row, name) for row in rows]) for name in ("data", "indices"))
     return sparse.csr_array((*parts, edges), shape=(len(rows), rows[0].shape[1]))
-
-
-def _joined(
-    excluded: sparse.csr_array | None, rows: list[_Row], width: int
-) -> sparse.csr_array | None:
-    """What is left out of each row, with the further items that its question names."""
-    if not any(len(row.further) for row in rows):
-        return excluded
-    parts = []
-    for place, row in enumerate(rows):
-        had = row.further
-        if excluded is not None:
-            start, stop = excluded.indptr[place], excluded.indptr[place + 1]
-            had = np.concatenate([excluded.indices[start:stop], had])
-        parts.append(np.unique(had))
-    edges = np.cumsum([0, *map(len, parts)])
-    indices = np.concatenate(parts)
-    ones = np.ones(len(indices), np.float32)
-    return sparse.csr_array((ones, indices, edges), shape=(len(rows), width))

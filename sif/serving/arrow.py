@@ -158,7 +158,10 @@ def table(
 ) -> bytes:
     """The reply as a stream: rows question (from 0), user, rank (from 1), item, score, title."""
     arrow = _library()
-    places, ranks, items, scores = [], [], [], []
+    places: list[int] = []
+    ranks: list[int] = []
+    items: list[str] = []
+    scores: list[float] = []
     for place, result in enumerate(results):
         assert isinstance(result, Answer)  # noqa: S101
         places += [place] * len(result.ids)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
+from functools import cached_property
 from ipaddress import ip_address
 from time import monotonic
 from typing import Any
@@ -74,7 +75,7 @@ class Endpoints:
     ) -> None:
         self._changes, self._worker, self._metrics = changes, worker, metrics
         self._may_reload, self._since = may_reload, monotonic()
-        self._page = ""
+        self._described: dict[str, Any] = {}
 
     def front(self, most_bytes: int) -> Front:
         """The application.
@@ -89,14 +90,7 @@ class Endpoints:
         app.router.route_class = Route
         self._add_to(app)
         app.add_exception_handler(HTTPException, _no_endpoint)
-        described = app.openapi()
-        described["components"] = {"schemas": _schemas()}
-        document, self._page = to_json(described), page(described)
-
-        async def openapi(_: Request) -> Response:
-            return Response(document, media_type=JSON)
-
-        app.add_api_route("/openapi.json", openapi, include_in_schema=False)
+        self._described = {**app.openapi(), "components": {"schemas": _schemas()}}
         paths = frozenset(route.path for route in app.routes if isinstance(route, APIRoute))
         hot: dict[tuple[str, str], Endpoint] = {("POST", "/recommend"): self.recommend}
         return Front(app, hot, paths, most_bytes, self._metrics)
@@ -116,6 +110,7 @@ class Endpoints:
         add("/reload", self.reload, methods=["POST"], openapi_extra=_described(None))
         add("/health", self.health, methods=["GET"], openapi_extra=_described(None))
         add("/metrics", self.metrics, methods=["GET"], openapi_extra=_described(None))
+        add("/openapi.json", self.openapi, methods=["GET"], include_in_schema=False)
         add("/docs", self.docs, methods=["GET"], include_in_schema=False)
 
     async def recommend(self, request: Request) -> Response:
@@ -205,10 +200,18 @@ class Endpoints:
         text = self._metrics.text(self._worker.waiting)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    async def openapi(self, _: Request) -> Response:
+        """This interface as OpenAPI describes it."""
+        return _json(self._described)
+
     async def docs(self, _: Request) -> Response:
         """This interface as a page that asks for nothing else."""
         policy = "default-src 'none'; style-src 'unsafe-inline'"
         return HTMLResponse(self._page, headers={"content-security-policy": policy})
+
+    @cached_property
+    def _page(self) -> str:
+        return page(self._described)
 
     async def _answer(
         self, kind: Kind, questions: list[Any], write: Write, media_type: str

@@ -182,7 +182,6 @@ def _refused(error: ValidationError, kind: type[Body]) -> Refused:
         return Refused(400, f"body: expected JSON in UTF-8, found {first['ctx']['error']}")
     if told == "value_error":
         return Refused(422, str(first["ctx"]["error"]))
-    found = shown(first["input"])
     if told == "extra_forbidden":
         name = str(first["loc"][-1])[:LONGEST]
         hint = did_you_mean(name, known_fields(kind)) if len(name) < 40 else ""
@@ -192,13 +191,19 @@ def _refused(error: ValidationError, kind: type[Body]) -> Refused:
     if told == "too_long":
         most, length = first["ctx"]["max_length"], first["ctx"]["actual_length"]
         return Refused(422, f"{where}: expected at most {most:,} of them, found {length or 'more'}")
+    value = first["input"]  # whose text may be as long as the body
+    found = f"a {type(value).__name__}" if isinstance(value, list | dict) else shown(value)
     reason = first["msg"].removeprefix("Input should ").replace("be a valid", "be a", 1)
     return Refused(422, f"{where}: should {reason}, found {found}")
 
 
 def known_fields(kind: type[Body]) -> list[str]:
     """Names of the fields of a body and of what it holds."""
-    inner = {RecommendBody: RecommendQuestion, SimilarBody: SimilarQuestion, EventsBody: Event}
+    inner: dict[type[Body], type[Body]] = {
+        RecommendBody: RecommendQuestion,
+        SimilarBody: SimilarQuestion,
+        EventsBody: Event,
+    }
     more = inner[kind].model_fields if kind in inner else {}
     return list({**kind.model_fields, **more})
 

@@ -25,8 +25,8 @@ def several(answering: Answering, _: Sequence[Any], results: Sequence[Result]) -
 
 def _shown(answering: Answering, answer: Result) -> dict[str, Any]:
     assert isinstance(answer, Answer)  # noqa: S101
-    shown: dict[str, Any] = {("users", "items")[answer.field]: answer.ids, "scores": answer.scores}
+    shown: dict[str, Any] = {answer.kind: answer.ids, "scores": answer.scores}
     titles = answering.model.titles
-    if answer.field == 1 and titles:
+    if answer.kind == "items" and titles:
         shown["titles"] = [titles.get(item, "") for item in answer.ids]
     return shown | answer.further

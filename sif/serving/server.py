@@ -114,6 +114,8 @@ async def _until_stopped(
     """Serves until a signal, then answers what was accepted."""
     import uvicorn
 
+    from sif.serving.protocol import http_protocol
+
     class Server(uvicorn.Server):
         """Leaves signals to `_Stop`, and tells when it listens."""
 
@@ -126,7 +128,7 @@ async def _until_stopped(
             started()
 
     config = uvicorn.Config(
-        front, http=_protocol(), ws="none", lifespan="off", log_config=None, log_level="error",
+        front, http=http_protocol(), ws="none", lifespan="off", log_config=None, log_level="error",
         access_log=False, proxy_headers=False, server_header=False, date_header=False, workers=1,
         timeout_graceful_shutdown=max(1, round(options.grace)),
     )  # fmt: skip
@@ -143,29 +145,6 @@ async def _until_stopped(
     if stop.asked:
         return
     await server.serve(sockets=[listener])
-
-
-def _protocol() -> Any:
-    """The protocol of uvicorn that parses in C, whose refusals are JSON as all others."""
-    try:
-        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol as Base
-    except ImportError:  # no wheel for this platform
-        return "h11"
-
-    class Protocol(Base):
-        """One line of JSON for what is no HTTP."""
-
-        def send_400_response(self, msg: str) -> None:
-            """Replies, and closes."""
-            body = b'{"error":"request: expected HTTP/1.1, found another text"}'
-            head = (
-                f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
-                f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-            )
-            self.transport.write(head.encode() + body)
-            self.transport.close()
-
-    return Protocol
 
 
 def _loop_factory() -> Any:

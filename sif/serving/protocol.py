@@ -1,0 +1,70 @@
+"""HTTP as uvicorn parses it in C, with refusals in JSON and one write per reply."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+_NO_HTTP = b'{"error":"request: expected HTTP/1.1, found another text"}'
+
+
+def http_protocol() -> Any:
+    """The protocol for uvicorn: httptools' where it is installed, otherwise that of h11."""
+    try:
+        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+    except ImportError:  # no wheel for this platform
+        return "h11"
+
+    class Protocol(HttpToolsProtocol):
+        """A connection."""
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            joined = _OneWrite(cast(asyncio.Transport, transport))
+            super().connection_made(cast(asyncio.Transport, joined))
+
+        def on_response_complete(self) -> None:
+            cast(_OneWrite, self.transport).flush()  # of a reply without a body
+            super().on_response_complete()
+
+        def send_400_response(self, msg: str) -> None:
+            head = (
+                "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
+                f"content-length: {len(_NO_HTTP)}\r\nconnection: close\r\n\r\n"
+            )
+            self.transport.write(head.encode() + _NO_HTTP)
+            self.transport.close()
+
+    return Protocol
+
+
+class _OneWrite:
+    """A transport that keeps the head of a reply until its body is there.
+
+    uvicorn writes both apart, and every write is a call of the system: it costs as much as a small
+    answer, and lets the thread of the answers take the interpreter in between.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport, self._head = transport, b""
+
+    def write(self, data: bytes) -> None:
+        """Writes, or keeps a head."""
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 100"):
+            self._head = data
+            return
+        self._transport.write(data)
+
+    def flush(self) -> None:
+        """Writes a head that is kept."""
+        if self._head:
+            self.write(b"")
+
+    def close(self) -> None:
+        """Closes once all is written."""
+        self.flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
