@@ -35,19 +35,22 @@ def run(values: argparse.Namespace) -> None:
             f"--threads: expected at most {usable_cores()}, the cores here, found {values.threads}"
         )
     _log_to_stderr()
-    if not is_loopback(values.host):
-        print(
-            f"warning: {values.host} may be reached from other machines; there is no "
-            "authentication: put a proxy in front",
-            file=sys.stderr,
-            flush=True,
-        )
     options = Options(
         values.host, values.port, values.unknown, values.journal, values.watch,
         values.allow_reload, values.max_body, values.queue, values.batch, values.grace,
         values.threads,
     )  # fmt: skip
-    serve(values.folder, options, lambda line: print(line, flush=True))
+
+    def tell(line: str) -> None:
+        print(line, flush=True)
+        if not is_loopback(values.host):
+            logging.getLogger("sif.serving").warning(
+                "warning: other machines may reach %s, and nobody is asked who he is; put a proxy "
+                "in front",
+                values.host,
+            )
+
+    serve(values.folder, options, tell)
 
 
 def _log_to_stderr() -> None:

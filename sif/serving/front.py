@@ -90,6 +90,9 @@ class Front:
             await error(refused)(scope, receive, reply)
         except _Gone:
             return
+        except asyncio.CancelledError:  # the time in which the server may end is over
+            leaving = Refused(503, "the server ends", {"connection": "close"})
+            await error(leaving)(scope, receive, reply)
         self._metrics.replied(path, reply.status, perf_counter() - start)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:

@@ -192,9 +192,36 @@ def _refused(error: ValidationError, kind: type[Body]) -> Refused:
         most, length = first["ctx"]["max_length"], first["ctx"]["actual_length"]
         return Refused(422, f"{where}: expected at most {most:,} of them, found {length or 'more'}")
     value = first["input"]  # whose text may be as long as the body
-    found = f"a {type(value).__name__}" if isinstance(value, list | dict) else shown(value)
-    reason = first["msg"].removeprefix("Input should ").replace("be a valid", "be a", 1)
-    return Refused(422, f"{where}: should {reason}, found {found}")
+    found = f"a {_KINDS[type(value)]}" if isinstance(value, list | dict) else shown(value)
+    return Refused(422, f"{where}: expected {_expected(first)}, found {found}")
+
+
+_KINDS: dict[type, str] = {list: "list", dict: "object"}
+_ID = f"a text of 1 to {LONGEST} characters, or a whole number of 64 bits"
+_EXPECTED = {
+    "bool_type": "true, false, all, trained or none",
+    "dict_type": "an object",
+    "finite_number": "a finite number",
+    "float_type": "a number",
+    "greater_than_equal": "at least {ge}",
+    "int_type": "a whole number",
+    "less_than_equal": "at most {le}",
+    "list_type": "a list",
+    "model_type": "an object",
+    "string_type": "a text",
+    "too_short": "at least {min_length} of them",
+}
+"""Kinds of problems to words; names in them are those of their context."""
+
+
+def _expected(first: Any) -> str:
+    """The words for a problem."""
+    if any("constrained-" in str(part) for part in first["loc"]):
+        return _ID
+    words = _EXPECTED.get(first["type"])
+    if words is None:
+        return f"another value ({first['msg']})"
+    return words.format(**first.get("ctx", {}))
 
 
 def known_fields(kind: type[Body]) -> list[str]:

@@ -19,6 +19,8 @@ from sif.utils.optional import library
 
 _DRAIN = 0.25
 """Seconds in which clients that ask again are told to leave, before the server does."""
+_IDLE = 75
+"""Seconds after which an idle connection is closed: later than proxies do, which keep theirs."""
 
 _logger = logging.getLogger("sif.serving")
 
@@ -130,7 +132,7 @@ async def _until_stopped(
     config = uvicorn.Config(
         front, http=http_protocol(), ws="none", lifespan="off", log_config=None, log_level="error",
         access_log=False, proxy_headers=False, server_header=False, date_header=False, workers=1,
-        timeout_graceful_shutdown=max(1, round(options.grace)),
+        timeout_keep_alive=_IDLE, timeout_graceful_shutdown=max(1, round(options.grace)),
     )  # fmt: skip
     server, loop = Server(config), asyncio.get_running_loop()
 
