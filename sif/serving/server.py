@@ -141,6 +141,8 @@ async def _until_stopped(
 
     def begin_to_end(at_once: bool) -> None:
         front.closing = True
+        for one in getattr(server, "servers", ()):  # who comes now is refused, not cut off
+            one.close()
         loop.call_later(0 if at_once else _DRAIN, end)
 
     stop.tell = lambda at_once: loop.call_soon_threadsafe(begin_to_end, at_once)
