@@ -25,6 +25,8 @@ Answers = list[tuple[int, list[str], list[str]]]
 REQUIRED = {"jinja2", "numpy", "pandas", "pydantic", "pyyaml", "safetensors", "scipy", "torch"}
 MODULES = {
     "adbc-driver-postgresql": "adbc_driver_postgresql", "cornac": "cornac", "duckdb": "duckdb",
+    "fastapi": "fastapi", "httptools": "httptools", "prometheus-client": "prometheus_client",
+    "uvicorn": "uvicorn", "uvloop": "uvloop",
     "implicit": "implicit", "lenskit": "lenskit", "matplotlib": "matplotlib",
     "mlflow": "mlflow", "numba": "numba", "onnx": "onnx", "onnxscript": "onnxscript",
     "optuna": "optuna", "pillow": "PIL", "pooch": "pooch", "pyarrow": "pyarrow",
@@ -42,6 +44,7 @@ REFUSED = {
         "--task cf --dataset orders.duckdb --set data.table=orders --no-tracking",
         r".*orders\.duckdb: expected duckdb, found none; pip install 'sif\[sql\]'",
     ),
+    "fastapi": ("serve model", r"serve: expected fastapi, found none; .* 'sif\[serve\]'"),
     "implicit": ("export model --to implicit --output a.npz", "implicit.*: not installed"),
     "matplotlib": ("plot run", "figures: expected the package matplotlib"),
     "mlflow": ("--task cf", "tracking: mlflow is not installed; install it or use --no-tracking"),
@@ -49,6 +52,9 @@ REFUSED = {
     "onnxscript": ("export model --to onnx --output a.onnx", "onnxscript: not installed; pip"),
     "optuna": ("--task cf --method tpe --no-tracking", r"method tpe: .* 'sif\[bench\]'"),
     "pillow": ("--task cnn --dataset images --no-tracking", r"images: .*\(pip install pillow\)"),
+    "prometheus-client": (
+        "serve model", r"serve: expected prometheus-client, found none; .* 'sif\[serve\]'"
+    ),
     "pooch": ("--task cf --dataset ml-100k --data-dir . --no-tracking", "ml-100k: .*pooch"),
     "pyarrow": (
         "recommend --model model u1 --output a.parquet", r"a\.parquet: .*\(pip install pyarrow\)"
@@ -60,6 +66,7 @@ REFUSED = {
     ),
     "scikit-learn": ("--task cnn --no-tracking", r"digits: .*\(pip install scikit-learn\)"),
     "shtab": ("completion bash", r"completion: .*\(pip install shtab\)"),
+    "uvicorn": ("serve model", r"serve: expected uvicorn, found none; .* 'sif\[serve\]'"),
     "usearch": (
         "--task cf --no-tracking --set retrieval=approximate",
         r"approximate retrieval: .* 'sif\[ann\]'",

@@ -33,7 +33,7 @@ class Metrics:
         client.ProcessCollector(registry=self._registry)
         to = {"registry": self._registry}
         self._requests = client.Counter(
-            "sif_requests", "Requests that got a reply", ["path", "status"], **to
+            "sif_requests_total", "Requests that got a reply", ["path", "status"], **to
         )
         self._seconds = client.Histogram(
             "sif_request_seconds", "From the head of a request to its reply", ["path"],
@@ -42,13 +42,13 @@ class Metrics:
         self.batches = client.Histogram(
             "sif_batch_requests", "Requests that were answered together", buckets=SIZES, **to
         )
-        self.events = client.Counter("sif_events", "Interactions that were taken in", **to)
+        self.events = client.Counter("sif_events_total", "Interactions that were taken in", **to)
         self.refused_events = client.Counter(
-            "sif_refused_events", "Interactions that the model refused", **to
+            "sif_refused_events_total", "Interactions that the model refused", **to
         )
-        self.reloads = client.Counter("sif_reloads", "Models loaded after the first", **to)
+        self.reloads = client.Counter("sif_reloads_total", "Models loaded after the first", **to)
         self.failures = client.Counter(
-            "sif_reload_failures", "Reloads that failed; the model before stays", **to
+            "sif_reload_failures_total", "Reloads that failed; the model before stays", **to
         )
         self._model = client.Gauge("sif_model", "The model that answers", ["version"], **to)
         self._sizes = client.Gauge("sif_model_size", "Users and items of it", ["field"], **to)
