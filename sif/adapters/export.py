@@ -1,12 +1,14 @@
 """A trained model as a file that other programs read.
 
 - implicit (.npz): factors of users and items, for `AlternatingLeastSquares.load`.
-- onnx (.onnx) and torch (.pt2, for `torch.export.load`): one input `users`, float32 (b, d + 1), a
-  user's vector and, last, its bias (0 where there is none); one output `scores`, float32
-  (b, n_items). `user_inputs` and `history_inputs` give what goes in.
+- onnx (.onnx) and torch (.pt2, for `torch.export.load`), of a function: one input `users`, float32
+  (b, d + 1), a user's vector and, last, its bias (0 where there is none); one output `scores`,
+  float32 (b, n_items). `user_inputs` and `history_inputs` give what goes in.
+- The same two of an item-item model: inputs `history`, int64 (b, length), and, where the model reads
+  time, `times`, float64; see `sif.adapters.history_scores`, which gives what goes in.
 
-The last two carry the items' original ids in the order of the scores, as JSON under the name
-`items`, beside `expression`.
+The graphs carry the items' original ids in the order of the scores, as JSON under the name `items`,
+beside `expression`.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from sif.adapters.history_scores import MOST_BYTES, HistoryScores
 from sif.adapters.torch_module import InteractionFunction
 from sif.errors import ConfigError
 from sif.recommender.arguments import history_row
@@ -35,7 +39,7 @@ from sif.retrieval.engine import Engine
 from sif.utils.checkpoint import write_bytes_atomic
 from sif.utils.registry import unknown
 
-ONNX_BYTES = (1 << 31) - (1 << 24)
+ONNX_BYTES = MOST_BYTES
 """Most bytes of tables in one ONNX file, whose format ends at 2 GB."""
 
 
@@ -143,13 +147,43 @@ def _implicit(model: ServedModel) -> bytes:
     return file.getvalue()
 
 
-def _torch(model: ServedModel) -> bytes:
+@dataclass(frozen=True, eq=False)
+class _Graph:
+    """A model as exporters take it.
+
+    Attributes:
+        module: Scores all items.
+        inputs: Name of each input to an example of it, of two rows: a size of 1 is a constant to
+            exporters.
+        sizes: Name of each input to its sizes that vary, by dimension.
+    """
+
+    module: nn.Module
+    inputs: Mapping[str, Tensor]
+    sizes: Mapping[str, Mapping[int, Any]]
+
+    def program(self) -> torch.export.ExportedProgram:
+        """The graph; `torch.onnx.export` alone would fix sizes that it cannot keep open."""
+        return torch.export.export(
+            self.module, tuple(self.inputs.values()), dynamic_shapes=dict(self.sizes)
+        )
+
+
+def _graph(model: ServedModel) -> _Graph:
     users = torch.export.Dim("users", min=1)
-    exported = torch.export.export(
-        CatalogueScores(model), (_example(model),), dynamic_shapes={"users": {0: users}}
-    )
+    if not model.reads_order:
+        example = torch.zeros(2, model.network.shape.dimension + 1)
+        return _Graph(CatalogueScores(model).eval(), {"users": example}, {"users": {0: users}})
+    inputs = {"history": torch.zeros(2, 3, dtype=torch.int64)}
+    if model.reads_time:
+        inputs["times"] = torch.zeros(2, 3, dtype=torch.float64)
+    both = {0: users, 1: torch.export.Dim("length", min=1)}
+    return _Graph(HistoryScores(model).eval(), inputs, dict.fromkeys(inputs, both))
+
+
+def _torch(model: ServedModel) -> bytes:
     file = io.BytesIO()
-    torch.export.save(exported, file, extra_files=dict(_notes(model)))
+    torch.export.save(_graph(model).program(), file, extra_files=dict(_notes(model)))
     return file.getvalue()
 
 
@@ -159,16 +193,15 @@ def _onnx(model: ServedModel) -> bytes:
         import onnxscript  # noqa: F401 (torch's exporter is written in it)
     except ModuleNotFoundError as error:
         raise ConfigError(f"{error.name}: not installed; pip install 'sif[onnx]'") from None
-    scores = CatalogueScores(model).eval()
-    size = sum(tensor.nbytes for tensor in scores.buffers())
+    graph = _graph(model)
+    size = sum(tensor.nbytes for tensor in graph.module.buffers())
     if size > ONNX_BYTES:
         raise ConfigError(
             f"onnx: expected at most {ONNX_BYTES} bytes of items, found {size}; use to=torch"
         )
     with _without_remarks():
         program = torch.onnx.export(
-            scores, (_example(model),), input_names=["users"], output_names=["scores"],
-            dynamic_shapes={"users": {0: torch.export.Dim("users", min=1)}},
+            graph.program(), input_names=list(graph.inputs), output_names=["scores"],
             dynamo=True, verbose=False,
         )  # fmt: skip
     assert program is not None  # noqa: S101
@@ -198,11 +231,6 @@ FORMATS: Mapping[str, tuple[str, Callable[[ServedModel], bytes]]] = {
     "torch": (".pt2", _torch),
 }
 """Name to the ending of its files and what makes their content."""
-
-
-def _example(model: ServedModel) -> Tensor:
-    # Two rows: exporters take a size of 1 for a constant.
-    return torch.zeros(2, model.network.shape.dimension + 1)
 
 
 def _notes(model: ServedModel) -> Mapping[str, str]:
