@@ -4,8 +4,9 @@
 - onnx (.onnx) and torch (.pt2, for `torch.export.load`), of a function: one input `users`, float32
   (b, d + 1), a user's vector and, last, its bias (0 where there is none); one output `scores`,
   float32 (b, n_items). `user_inputs` and `history_inputs` give what goes in.
-- The same two of an item-item model: inputs `history`, int64 (b, length), and, where the model reads
-  time, `times`, float64; see `sif.adapters.history_scores`, which gives what goes in.
+- The same two of an item-item model: inputs `history`, int64 (b, length), and, where the model
+  reads time, `times`, float64; see `sif.adapters.history_scores`, which gives what goes in.
+- The same two of a reader of histories, by `export_reader`: one input `history`.
 
 The graphs carry the items' original ids in the order of the scores, as JSON under the name `items`,
 beside `expression`.
@@ -14,6 +15,7 @@ beside `expression`.
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import json
 import logging
@@ -28,7 +30,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from sif.adapters.history_scores import MOST_BYTES, HistoryScores
+from sif.adapters.history_scores import MOST_BYTES, PADDING, HistoryScores
+from sif.adapters.state_scores import StateScores
 from sif.adapters.torch_module import InteractionFunction
 from sif.errors import ConfigError
 from sif.recommender.arguments import history_row
@@ -36,11 +39,12 @@ from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.model import ServedModel
 from sif.recommender.recommender import Recommender
 from sif.retrieval.engine import Engine
+from sif.spaces.histories.models import HistoryModel
 from sif.utils.checkpoint import write_bytes_atomic
 from sif.utils.registry import unknown
 
 ONNX_BYTES = MOST_BYTES
-"""Most bytes of tables in one ONNX file, whose format ends at 2 GB."""
+"""Most bytes of weights in one ONNX file, whose format ends at 2 GB."""
 
 
 class CatalogueScores(nn.Module):
@@ -78,13 +82,14 @@ def user_inputs(recommender: Recommender, users: Iterable[Any]) -> NDArray[np.fl
 
     Raises:
         UnknownIdError: An unknown user.
+        ConfigError: An item-item model; see `sif.adapters.history_scores`.
 
     Examples:
         >>> from sif.adapters.export import user_inputs
         >>> user_inputs(model, ["c1", "c2"]).shape[0]
         2
     """
-    model = recommender.fitted_model()
+    model = _of_vectors(recommender)
     rows = model.vocabularies[0].index(list(users), "user")
     inputs = Engine(model.network.interaction()).vectors(rows)
     return _inputs(inputs.vectors, inputs.biases)
@@ -95,12 +100,16 @@ def history_inputs(
 ) -> NDArray[np.float32]:
     """Input of somebody who is in no table: float32 (1, d + 1); see `recommend_new`.
 
+    Raises:
+        UnknownIdError: An unknown item.
+        ConfigError: An item-item model; see `sif.adapters.history_scores`.
+
     Examples:
         >>> from sif.adapters.export import history_inputs
         >>> history_inputs(model, ["mug1", "mug2"]).shape[0]
         1
     """
-    model = recommender.fitted_model()
+    model = _of_vectors(recommender)
     return _inputs(*model.fold(0).vectors(history_row(model, history, ratings)))
 
 
@@ -123,17 +132,64 @@ def export(recommender: Recommender, to: str, output: Path) -> Path:
         >>> export(model, "torch", Path("model.pt2")).name
         'model.pt2'
     """
-    if to not in FORMATS:
-        raise unknown("to", to, FORMATS)
-    ending, content = FORMATS[to]
+    output = _checked(to, output, FORMATS)
+    model = recommender.fitted_model()
+    IndexedRecommender(model).refuse_unpersonalized()
+    written = FORMATS[to][1](model)
+    write_bytes_atomic(output, written)
+    return output
+
+
+def export_reader(
+    network: HistoryModel, items: Iterable[str], to: str, output: Path, *, length: int,
+    expression: str = "",
+) -> Path:  # fmt: skip
+    """Writes a trained reader of histories for another program; returns the file.
+
+    Args:
+        network: Trained, as `HistoryProblem.train` gives it.
+        items: Original ids in the order of its catalog.
+        to: "onnx" or "torch".
+        output: A name with that format's ending.
+        length: Places of the input `history`, int64 (b, length): of longer histories the last ones
+            go in, shorter ones end with -1.
+        expression: The function, for the metadata.
+
+    Raises:
+        ConfigError: For the reasons of `export`, or another number of items than the catalog's.
+        CheckpointError: A failed write; nothing has changed.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from sif.adapters.export import export_reader
+        >>> from sif.spaces.histories.models import history_model
+        >>> from sif.spaces.rnn.dropout import TextShape
+        >>> gru = history_model(TextShape(vocabulary=3, hidden=4), "gru")
+        >>> export_reader(gru, ["a", "b", "c"], "torch", Path("gru.pt2"), length=5).name
+        'gru.pt2'
+    """
+    output, ids = _checked(to, output, GRAPHS), list(items)
+    if len(ids) != network.shape.vocabulary:
+        raise ConfigError(f"items: expected {network.shape.vocabulary}, found {len(ids)}")
+    if length < 1:
+        raise ConfigError(f"length: expected at least 1, found {length}")
+    history = torch.full((2, length), PADDING, dtype=torch.int64)
+    sizes = {"history": {0: torch.export.Dim("users", min=1)}}
+    module = StateScores(copy.deepcopy(network).cpu()).eval()
+    graph = _Graph(module, {"history": history}, sizes, _noted(ids, expression))
+    write_bytes_atomic(output, GRAPHS[to][1](graph))
+    return output
+
+
+def _checked(to: str, output: Path, formats: Mapping[str, tuple[str, Any]]) -> Path:
+    """The file, whose name has the ending of the format."""
+    if to not in formats:
+        raise unknown("to", to, formats)
+    ending = formats[to][0]
     if output.suffix != ending:
         raise ConfigError(f"{output}: expected a name that ends in {ending}")
     if not output.parent.is_dir():
         raise ConfigError(f"{output}: expected a name in a folder that is there")
-    model = recommender.fitted_model()
-    IndexedRecommender(model).refuse_unpersonalized()
-    written = content(model)
-    write_bytes_atomic(output, written)
     return output
 
 
@@ -156,11 +212,13 @@ class _Graph:
         inputs: Name of each input to an example of it, of two rows: a size of 1 is a constant to
             exporters.
         sizes: Name of each input to its sizes that vary, by dimension.
+        notes: Metadata of the file.
     """
 
     module: nn.Module
     inputs: Mapping[str, Tensor]
     sizes: Mapping[str, Mapping[int, Any]]
+    notes: Mapping[str, str]
 
     def program(self) -> torch.export.ExportedProgram:
         """The graph; `torch.onnx.export` alone would fix sizes that it cannot keep open."""
@@ -170,34 +228,34 @@ class _Graph:
 
 
 def _graph(model: ServedModel) -> _Graph:
-    users = torch.export.Dim("users", min=1)
+    users, notes = torch.export.Dim("users", min=1), _notes(model)
     if not model.reads_order:
         example = torch.zeros(2, model.network.shape.dimension + 1)
-        return _Graph(CatalogueScores(model).eval(), {"users": example}, {"users": {0: users}})
+        scores = CatalogueScores(model).eval()
+        return _Graph(scores, {"users": example}, {"users": {0: users}}, notes)
     inputs = {"history": torch.zeros(2, 3, dtype=torch.int64)}
     if model.reads_time:
         inputs["times"] = torch.zeros(2, 3, dtype=torch.float64)
     both = {0: users, 1: torch.export.Dim("length", min=1)}
-    return _Graph(HistoryScores(model).eval(), inputs, dict.fromkeys(inputs, both))
+    return _Graph(HistoryScores(model).eval(), inputs, dict.fromkeys(inputs, both), notes)
 
 
-def _torch(model: ServedModel) -> bytes:
+def _torch(graph: _Graph) -> bytes:
     file = io.BytesIO()
-    torch.export.save(_graph(model).program(), file, extra_files=dict(_notes(model)))
+    torch.export.save(graph.program(), file, extra_files=dict(graph.notes))
     return file.getvalue()
 
 
-def _onnx(model: ServedModel) -> bytes:
+def _onnx(graph: _Graph) -> bytes:
     try:
         import onnx
         import onnxscript  # noqa: F401 (torch's exporter is written in it)
     except ModuleNotFoundError as error:
         raise ConfigError(f"{error.name}: not installed; pip install 'sif[onnx]'") from None
-    graph = _graph(model)
-    size = sum(tensor.nbytes for tensor in graph.module.buffers())
+    size = sum(tensor.nbytes for tensor in graph.module.state_dict().values())
     if size > ONNX_BYTES:
         raise ConfigError(
-            f"onnx: expected at most {ONNX_BYTES} bytes of items, found {size}; use to=torch"
+            f"onnx: expected at most {ONNX_BYTES} bytes of weights, found {size}; use to=torch"
         )
     with _without_remarks():
         program = torch.onnx.export(
@@ -206,9 +264,24 @@ def _onnx(model: ServedModel) -> bytes:
         )  # fmt: skip
     assert program is not None  # noqa: S101
     proto = program.model_proto
-    onnx.helper.set_model_props(proto, dict(_notes(model)))
+    _name_sizes(proto.graph, graph)
+    onnx.helper.set_model_props(proto, dict(graph.notes))
     onnx.checker.check_model(proto)
     return bytes(proto.SerializeToString())
+
+
+def _name_sizes(proto: Any, graph: _Graph) -> None:
+    """Gives sizes that vary their names in an ONNX graph, for which the exporter has numbers."""
+    names = {
+        told.type.tensor_type.shape.dim[place].dim_param: size.__name__
+        for told in proto.input
+        for place, size in graph.sizes[told.name].items()
+    }
+    for told in (*proto.input, *proto.output):
+        for size in told.type.tensor_type.shape.dim:
+            if size.dim_param in names:
+                size.dim_param = names[size.dim_param]
+    del proto.value_info[:]  # shapes within, in the exporter's names; programs infer them
 
 
 @contextlib.contextmanager
@@ -225,17 +298,37 @@ def _without_remarks() -> Iterator[None]:
         log.setLevel(level)
 
 
-FORMATS: Mapping[str, tuple[str, Callable[[ServedModel], bytes]]] = {
-    "implicit": (".npz", _implicit),
+GRAPHS: Mapping[str, tuple[str, Callable[[_Graph], bytes]]] = {
     "onnx": (".onnx", _onnx),
     "torch": (".pt2", _torch),
 }
-"""Name to the ending of its files and what makes their content."""
+"""Name to the ending of its files and what makes the content of a graph."""
+FORMATS: Mapping[str, tuple[str, Callable[[ServedModel], bytes]]] = {
+    "implicit": (".npz", _implicit),
+    **{
+        name: (ending, lambda model, made=content: made(_graph(model)))
+        for name, (ending, content) in GRAPHS.items()
+    },
+}
+"""Name to the ending of its files and what makes the content of a model."""
 
 
 def _notes(model: ServedModel) -> Mapping[str, str]:
-    items = json.dumps(model.vocabularies[1].ids.tolist())
-    return {"items": items, "expression": model.expression}
+    return _noted(model.vocabularies[1].ids.tolist(), model.expression)
+
+
+def _noted(items: list[str], expression: str) -> Mapping[str, str]:
+    return {"items": json.dumps(items), "expression": expression}
+
+
+def _of_vectors(recommender: Recommender) -> ServedModel:
+    model = recommender.fitted_model()
+    if model.reads_order:
+        raise ConfigError(
+            f"expected a function of vectors of users and items, found {model.expression}; use "
+            "user_sequences and history_sequences of sif.adapters.history_scores"
+        )
+    return model
 
 
 def _inputs(vectors: Tensor, biases: Tensor | None) -> NDArray[np.float32]:

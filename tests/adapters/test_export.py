@@ -84,7 +84,7 @@ def test_what_an_onnx_file_cannot_hold_is_refused(
     pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
     monkeypatch.setattr("sif.adapters.export.ONNX_BYTES", 100)
-    with pytest.raises(ConfigError, match="expected at most 100 bytes of items, found 720"):
+    with pytest.raises(ConfigError, match="expected at most 100 bytes of weights, found 752"):
         export(make("max"), "onnx", tmp_path / "f.onnx")
 
 

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from sif import Recommender
+from sif.adapters.export import export
+from sif.adapters.history_scores import history_sequences, user_sequences
 from sif.errors import UnknownIdError
 from sif.testing import RecommenderCase
 
@@ -55,3 +58,32 @@ class _Served(RecommenderCase):
 @pytest.fixture(scope="session")
 def served_case() -> ServedCase:
     return _Served
+
+
+GraphCheck = Callable[[Recommender, Path], None]
+
+
+@pytest.fixture(scope="session")
+def check_graph() -> GraphCheck:
+    """Asserts that onnxruntime answers as an item-item model does."""
+
+    def checked(model: Recommender, folder: Path) -> None:
+        pytest.importorskip("onnx")
+        pytest.importorskip("onnxscript")
+        runtime = pytest.importorskip("onnxruntime")
+        session = runtime.InferenceSession(export(model, "onnx", folder / "model.onnx"))
+        history = next(told for told in session.get_inputs() if told.name == "history")
+        assert history.shape == ["users", "length"]
+        users, items = (vocabulary.ids for vocabulary in model.model_.vocabularies)
+        found = session.run(["scores"], user_sequences(model, users[:5]))[0]
+        expected = model.server().scores(np.arange(5))
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+        new = [items[[3, 1, 2]].tolist(), items[:6].tolist(), []]
+        scores = session.run(["scores"], history_sequences(model, new))[0]
+        for row, mine in zip(scores, new, strict=True):
+            ids, best = model.recommend_new(mine, 10, exclude_seen=False, as_arrays=True)
+            own = dict(zip(items.tolist(), row.tolist(), strict=True))
+            np.testing.assert_allclose([own[item] for item in ids], best, rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(np.sort(row)[::-1][: len(best)], best, rtol=1e-4, atol=1e-6)
+
+    return checked

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from sif import Recommender
-from sif.adapters.export import FORMATS, export
+from sif.adapters.export import export, history_inputs, user_inputs
 from sif.adapters.implicit import SIFImplicit, to_implicit
 from sif.adapters.questions import Answering
 from sif.core.gates import Block
@@ -154,10 +154,18 @@ def test_questions_of_a_server(model: Recommender) -> None:
     assert all(len(items) == 3 for items in answers["items"])
 
 
+def test_graphs_answer_alike(
+    model: Recommender, tmp_path: Path, check_graph: Callable[[Recommender, Path], None]
+) -> None:
+    check_graph(model, tmp_path)
+
+
 def test_what_has_no_vectors_is_refused_in_one_line(model: Recommender, tmp_path: Path) -> None:
-    for name, (ending, _) in FORMATS.items():
-        with pytest.raises(ConfigError, match="found next item from"):
-            export(model, name, tmp_path / f"model{ending}")
+    with pytest.raises(ConfigError, match="found next item from"):
+        export(model, "implicit", tmp_path / "model.npz")
+    for ask, of in ((user_inputs, ["u0"]), (history_inputs, ["i0"])):
+        with pytest.raises(ConfigError, match="found next item .*use user_sequences"):
+            ask(model, of)
     with pytest.raises(ConfigError, match="found an item-item model"):
         model.similar_users("u0")
     assert not list(tmp_path.iterdir())

@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 
 from sif import Recommender
-from sif.adapters.export import export
 from sif.adapters.implicit import to_implicit
 from sif.config import CFConfig, load_config
 from sif.errors import CheckpointError, ConfigError
@@ -129,12 +128,13 @@ def test_new_users_and_rows(model: Recommender) -> None:
     assert "i05" not in set(model.recommend("new").item)
 
 
-def test_exports(model: Recommender, tmp_path: Path) -> None:
+def test_exports(
+    model: Recommender, tmp_path: Path, check_graph: Callable[[Recommender, Path], None]
+) -> None:
     exported = to_implicit(model)
     found = exported.recommend(0, exported.user_items[0], N=3)[0]
     assert exported.item_ids[found].tolist() == model.recommend("u00", n=3).item.tolist()
-    with pytest.raises(ConfigError, match="expected a function of vectors"):
-        export(model, "torch", tmp_path / "model.pt2")
+    check_graph(model, tmp_path)
 
 
 def test_histories_of_a_test_are_those_of_the_fit(problem: ClosedProblem) -> None:

@@ -152,7 +152,7 @@ class HistoryModel(nn.Module):
         lengths = (histories != NONE).sum(0)
         places = (lengths - 1).clamp(min=0)
         states: Tensor = self(histories.clamp(min=0))
-        last = states[places, torch.arange(len(lengths), device=states.device)]
+        last = states[places, torch.arange(lengths.shape[0], device=states.device)]
         return last * (lengths > 0)[:, None]
 
     @torch.no_grad()

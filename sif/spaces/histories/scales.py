@@ -92,7 +92,7 @@ def decay_matrix(steps: int, decay: Decay, like: Tensor) -> Tensor:
 
 def decayed(embedded: Tensor, decay: Decay) -> Tensor:
     """States (steps, batch, hidden) of embeddings of the same shape: one matrix product."""
-    matrix = decay_matrix(len(embedded), decay, embedded)
+    matrix = decay_matrix(embedded.shape[0], decay, embedded)
     return (matrix @ embedded.flatten(1)).view_as(embedded)
 
 
