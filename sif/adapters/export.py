@@ -22,6 +22,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -298,6 +299,10 @@ def _without_remarks() -> Iterator[None]:
         log.setLevel(level)
 
 
+def _of_graph(made: Callable[[_Graph], bytes], model: ServedModel) -> bytes:
+    return made(_graph(model))
+
+
 GRAPHS: Mapping[str, tuple[str, Callable[[_Graph], bytes]]] = {
     "onnx": (".onnx", _onnx),
     "torch": (".pt2", _torch),
@@ -305,10 +310,7 @@ GRAPHS: Mapping[str, tuple[str, Callable[[_Graph], bytes]]] = {
 """Name to the ending of its files and what makes the content of a graph."""
 FORMATS: Mapping[str, tuple[str, Callable[[ServedModel], bytes]]] = {
     "implicit": (".npz", _implicit),
-    **{
-        name: (ending, lambda model, made=content: made(_graph(model)))
-        for name, (ending, content) in GRAPHS.items()
-    },
+    **{name: (ending, partial(_of_graph, made)) for name, (ending, made) in GRAPHS.items()},
 }
 """Name to the ending of its files and what makes the content of a model."""
 

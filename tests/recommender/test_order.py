@@ -164,7 +164,7 @@ def test_what_has_no_vectors_is_refused_in_one_line(model: Recommender, tmp_path
     with pytest.raises(ConfigError, match="found next item from"):
         export(model, "implicit", tmp_path / "model.npz")
     for ask, of in ((user_inputs, ["u0"]), (history_inputs, ["i0"])):
-        with pytest.raises(ConfigError, match="found next item .*use user_sequences"):
+        with pytest.raises(ConfigError, match=r"found next item .*use user_sequences"):
             ask(model, of)
     with pytest.raises(ConfigError, match="found an item-item model"):
         model.similar_users("u0")
