@@ -18,7 +18,7 @@ from sif.cli.arguments import (
     either,
     program,
 )
-from sif.config import TASKS, load_config
+from sif.config import TASKS, CFConfig, load_config
 from sif.errors import ConfigError, without_passwords
 from sif.methods.registry import METHODS
 from sif.spaces.interaction.registry import LOSSES, SPACES
@@ -172,6 +172,19 @@ def export(values: argparse.Namespace) -> None:
     print(written(Recommender.load(values.model), values.to, values.output))
 
 
+def convert(values: argparse.Namespace) -> None:
+    """Interactions in the format of another program."""
+    from sif.adapters.convert import convert as written
+
+    config = load_config("cf", sets=values.set, flags={"data.dir": values.data_dir})
+    assert isinstance(config, CFConfig)  # noqa: S101
+    print(
+        written(
+            values.data, values.format, values.output, is_split=values.split, settings=config.data
+        )
+    )
+
+
 def evaluate(values: argparse.Namespace) -> None:
     """Test metrics of a run's model again."""
     folder = finished_run(values.run)
@@ -318,6 +331,17 @@ OTHERS: dict[str, Verb] = {
         argument("--to", required=True, metavar="FORMAT", help="implicit, onnx or torch"),
         argument("--output", type=Path, required=True, metavar="FILE",
                  help="to write: .npz, .onnx or .pt2"),
+    )),
+    "convert": Verb("write interactions for RecBole, RecTools, or as CSV or Parquet", convert, (
+        argument("data", metavar="DATA", help="file, folder, known name, or postgresql://..."),
+        argument("--to", dest="format", required=True, metavar="FORMAT",
+                 help="recbole, rectools, csv or parquet"),
+        argument("--output", type=Path, required=True, metavar="FILE|DIR",
+                 help="to write: a file, or a new folder"),
+        argument("--split", action="store_true", help="DATA has parts, which stay apart"),
+        argument("--set", metavar="K=V", nargs="+", action="extend", default=[],
+                 help="e.g. data.user=customer"),
+        argument("--data-dir", metavar="DIR", help="folder of data files and downloads"),
     )),
     "bench": Verb("compare search methods under an equal budget", bench, (
         *JOB_ARGUMENTS,

@@ -57,12 +57,19 @@ def _export_formats() -> Sequence[str]:
     return tuple(FORMATS)
 
 
+def _table_formats() -> Sequence[str]:
+    from sif.adapters.convert import FORMATS
+
+    return tuple(FORMATS)
+
+
 _CHOICES: Mapping[str, Callable[[], Sequence[str]]] = {
     "task": task_names,
     "method": METHODS.names,
     "methods": METHODS.names,
     "device": lambda: ("auto", "cpu", "cuda"),
     "to": _export_formats,
+    "format": _table_formats,
 }
 """Names of arguments, and their words."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sif.data.databases.opened import query_source
+from sif.data.interactions.atomic_files import inter_of
 from sif.data.interactions.load import Dataset, filters_of
 from sif.data.interactions.load import load_dataset as load_in_memory
 from sif.data.interactions.readers import Columns
@@ -64,6 +65,8 @@ def load_dataset(
     name = str(name_or_path)
     check_name(name)
     known = name in list_datasets()
+    atomic = None if known else inter_of(Path(name))  # of a folder of RecBole, which has more files
+    name = name if atomic is None else str(atomic)
     answer = query_source(name, query, table, known)
     if known and stream is True:
         raise DataError(f"data.stream: expected a file or a folder, found the data set {name}")
@@ -75,7 +78,7 @@ def load_dataset(
         or stream is False
         or (stream == "auto" and not by_ray and not is_streamed(Path(name)))
     ):
-        return load_in_memory(name_or_path, columns=columns, **settings)
+        return load_in_memory(name, columns=columns, **settings)
     columns, place = columns or Columns(), place or Place.of(None)
     if answer is not None and not answer.tells_changes:
         place = replace(place, is_kept=False)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sif.data.download import locate
+from sif.data.interactions.atomic_files import inter_of, titles_beside
 from sif.data.interactions.clean import Filters, check_usable, cleaned
 from sif.data.interactions.interactions import Interactions, ordered
 from sif.data.interactions.movielens import find_layout, official_parts, read_movielens
@@ -141,8 +142,11 @@ def _load_known(recipe: Recipe, data_dir: Path | None, columns: Columns | None) 
 def _load_path(path: Path, columns: Columns | None) -> Loaded:
     if exists(path) and path.is_dir() and find_layout(path) is not None:
         return read_movielens(path, columns), official_parts(path), []
+    path = inter_of(path) or path
     if exists(path) or path.suffix or len(path.parts) > 1:
-        return read_interactions(path, columns), None, []
+        rows = read_interactions(path, columns)
+        titles = titles_beside(path)
+        return replace(rows, titles=titles) if titles else rows, None, []
     raise unknown_name(str(path), "interactions", "a file")
 
 

@@ -42,6 +42,7 @@ from sif.utils.paths import exists, nearest
 _SPELLED = {"\\t": "\t", "tab": "\t", " ": WHITESPACE}  # as a YAML file may say it
 _CHUNK = 1 << 20  # rows whose ids are held as texts at a time
 HEADERLESS = ("user", "item", "rating", "timestamp")  # the order of MovieLens u.data
+_ATOMIC = (".inter", ".item", ".user")  # of RecBole, whose quotes are characters like others
 _MOST_ROWS = 1000  # in a byte of Parquet, where a value of any number of rows takes few bytes
 _SOME = 1 << 14  # rows looked at for decimal commas
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
@@ -142,7 +143,7 @@ class TextTable(Table):
     @classmethod
     def open(cls, path: Path, is_header: IsHeader, separator: str | None = None) -> TextTable:
         """Recognizes separator and header from the first lines; see `open_table`."""
-        quoting = csv.QUOTE_NONE if path.suffix.lower() == ".inter" else csv.QUOTE_MINIMAL
+        quoting = csv.QUOTE_NONE if path.suffix.lower() in _ATOMIC else csv.QUOTE_MINIMAL
         named = _named_separator(path)
         separator = separator or named or sniff(path, quoting)
         separator = _SPELLED.get(separator, separator)
