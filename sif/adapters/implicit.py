@@ -73,7 +73,9 @@ def targets(model: ServedModel, pairs: Any, field: int = 0) -> sparse.csr_array:
     rows = sparse.csr_array(matrix_values(pairs, model.objective, kind))
     size = len(model.vocabularies[1 - field])
     if rows.shape[1] != size:
-        raise ShapeError(f"matrix: expected {size} columns, found {rows.shape[1]}")
+        turned = rows.shape[1] == len(model.vocabularies[field])
+        told = "; since implicit 0.5 rows are users" if turned and not field else ""
+        raise ShapeError(f"matrix: expected {size} columns, found {rows.shape[1]}{told}")
     if model.objective == "rating":
         rows.data = (rows.data - np.float32(model.scale.mean)) / np.float32(model.scale.deviation)
         return rows
@@ -207,12 +209,32 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
         """Pairs of users and items, CSR (n_users, n_items); zeros are what filters dropped."""
         return sparse.csr_matrix(self.recommender.fitted_model().user_items)
 
-    def fit(self, user_items: Any, show_progress: bool = True, callback: Any = None) -> None:
-        """Searches and trains on a matrix (n_users, n_items); the callback is not called.
+    def fit(
+        self, user_items: Any = None, show_progress: bool = True, callback: Any = None, *,
+        item_users: Any = None,
+    ) -> None:  # fmt: skip
+        """Searches and trains on a matrix; the callback is not called.
 
         Its rows and columns are the numbers from then on, those without a value too: such a user
         gets the popular items, such an item is not recommended in rankings.
+
+        Args:
+            user_items: (n_users, n_items), as implicit has it since 0.5.
+            show_progress: Not asked; the recommender has `verbose`.
+            callback: Not called.
+            item_users: The same as (n_items, n_users), as implicit had it before, in its place.
+
+        Raises:
+            ConfigError: Both matrices, or none.
+            DataError: No matrix, or one that cannot be used.
         """
+        if (user_items is None) == (item_users is None):
+            found = "none" if user_items is None else "both"
+            raise ConfigError(f"fit: expected user_items or item_users, found {found}")
+        if item_users is not None:
+            if not hasattr(item_users, "tocsr"):
+                raise DataError(f"item_users: expected a sparse matrix, found {shown(item_users)}")
+            user_items = item_users.T.tocsr()
         self.recommender.fit(user_items)
 
     def recommend(
@@ -299,8 +321,10 @@ class SIFImplicit(RecommenderBase):  # type: ignore[misc]
 def _check_rows(pairs: sparse.csr_array, numbers: Any) -> None:
     expected = np.atleast_1d(numbers).shape[0]
     if pairs.shape[0] != expected:
-        raise ShapeError(f"matrix: expected {expected} rows, one for each id, found "
-                         f"{pairs.shape[0]}")  # fmt: skip
+        raise ShapeError(
+            f"matrix: expected {expected} rows, one for each id, such as user_items[userid], found "
+            f"{pairs.shape[0]}"
+        )
 
 
 def _allowed(

@@ -28,15 +28,22 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType, Array
 
 from sif.adapters.questions import COLUMNS, COUNT, Answering
+from sif.config import did_you_mean
 from sif.errors import ConfigError, SifError
 from sif.recommender.model import ServedModel
 from sif.recommender.recommender import Recommender
+from sif.utils.argument_types import shown
 
 PACKAGES = (
     "mlflow", "numba", "numpy", "pandas", "pydantic", "pyyaml", "safetensors", "scipy", "torch",
     "usearch",
 )  # fmt: skip
 """Packages that serving imports, numba and usearch where they are installed."""
+PARAMS = (
+    ParamSpec("n", DataType.long, COUNT),
+    ParamSpec("filter_already_liked", DataType.boolean, True),
+)
+"""Parameters of a question, by which models of this package are known."""
 _LONGEST = 300  # characters of an error, which may quote what was asked
 _logger = logging.getLogger(__name__)
 
@@ -82,7 +89,34 @@ class PyfuncRecommender:
 
 def _load_pyfunc(path: str) -> PyfuncRecommender:
     """MLflow's entry: reads the recommender in a model's folder."""
+    _refuse_unknown_params()
     return PyfuncRecommender(ServedModel.load(Path(path)))
+
+
+def _refuse_unknown_params() -> None:
+    """Has MLflow refuse parameters that no recommender has, which it would leave out silently.
+
+    It drops them before a model is asked, and has no setting for that. So its check is replaced in
+    this process by one that differs for parameters of recommenders alone. Where a version of MLflow
+    has no such check, it goes on as before.
+    """
+    enforce = getattr(mlflow.pyfunc, "_enforce_params_schema", None)
+    if enforce is None or getattr(enforce, "refuses_unknown", False):
+        return
+
+    def enforced(params: Any, schema: Any) -> Any:
+        names = [spec.name for spec in PARAMS]
+        if isinstance(params, dict) and isinstance(schema, ParamSchema):
+            ours = [spec.name for spec in schema.params] == names
+            other = next((str(name) for name in params if str(name) not in names), None)
+            if ours and other is not None:
+                near = did_you_mean(other.lower(), names)
+                told = f"expected {' or '.join(names)}, found {shown(other)}{near}"
+                raise Refused(f"params: {told}")
+        return enforce(params, schema)
+
+    enforced.refuses_unknown = True  # type: ignore[attr-defined]
+    mlflow.pyfunc._enforce_params_schema = enforced
 
 
 def save_model(
@@ -209,12 +243,7 @@ def _signature(model: ServedModel) -> ModelSignature:
     return ModelSignature(
         inputs=Schema([ColSpec(AnyType(), name, required=False) for name in COLUMNS]),
         outputs=Schema([ColSpec(kind, name) for name, kind in outputs]),
-        params=ParamSchema(
-            [
-                ParamSpec("n", DataType.long, COUNT),
-                ParamSpec("filter_already_liked", DataType.boolean, True),
-            ]
-        ),
+        params=ParamSchema(list(PARAMS)),
     )
 
 

@@ -53,6 +53,8 @@ NOT_HERE = {
     "callback": "the constructor has verbose",
 }
 """Arguments of implicit that no method here has, and what to do instead."""
+TURNED = {"item_users": "rows are users, as in implicit since 0.5: user_items=item_users.T"}
+"""The same of methods that take interactions."""
 
 KEYS = {
     "objective": "objective", "space": "space", "method": "method", "seed": "seed",
@@ -89,11 +91,9 @@ def public_method(method: Callable[P, R]) -> Callable[P, R]:
             argument that only implicit has.
     """
     checked = checks_types(method)
-    own = {
-        theirs: ours
-        for ours in signature(method).parameters
-        for theirs in OTHER_NAMES.get(ours, ())
-    }
+    parameters = signature(method).parameters
+    instead = {**NOT_HERE, **TURNED} if "data" in parameters else NOT_HERE
+    own = {theirs: ours for ours in parameters for theirs in OTHER_NAMES.get(ours, ())}
 
     @wraps(method)
     def called(*arguments: P.args, **named: P.kwargs) -> R:
@@ -103,8 +103,8 @@ def public_method(method: Callable[P, R]) -> Callable[P, R]:
                     f"{method.__name__}: {own[theirs]}: expected once, found again as {theirs}"
                 )
             named[own[theirs]] = named.pop(theirs)
-        for theirs in sorted(named.keys() & NOT_HERE.keys())[:1]:
-            raise ConfigError(f"{method.__name__}: {theirs}: {NOT_HERE[theirs]}")
+        for theirs in (name for name in named if name in instead):
+            raise ConfigError(f"{method.__name__}: {theirs}: {instead[theirs]}")
         return checked(*arguments, **named)
 
     return called

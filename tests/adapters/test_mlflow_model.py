@@ -26,6 +26,8 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.types import DataType, ParamSchema, ParamSpec
 
 from sif.adapters.mlflow_model import (
     PyfuncRecommender,
@@ -453,6 +455,11 @@ OURS = {
     "huge n": (rows({"user": "u1"}, n=10**30), "n: expected a whole number from 1 to 10,000"),
     "too many rows": (rows(*[{"user": "u1"}] * (MOST_ROWS + 1)), "questions: .* found 10,001"),
     "long history": (rows({"history": ["i1"] * (MOST_ITEMS + 1)}), "at most 10,000 items, found"),
+    "a parameter of implicit": (
+        rows({"user": "u1"}, N=3),
+        "^params: expected n or filter_already_liked, found 'N'; did you mean 'n'",
+    ),
+    "another parameter": (rows({"user": "u1"}, n=3, seed=1), "^params: expected .* found 'seed'"),
     "records of numbers": (b'{"dataframe_records": [1, 2]}', "questions: expected 1 to 10,000"),
     "a number": (b'{"inputs": 3}', "questions: expected 1 to 10,000 rows"),
     "another model's": (b'{"messages": []}', "questions: expected 1 to 10,000 rows"),
@@ -490,6 +497,16 @@ def test_a_body_that_is_no_table_is_refused(name: str, connection: HTTPConnectio
     status, text = post(connection, MLFLOWS[name])
     assert status == 400, text[:500]
     assert json.loads(text)["message"] and "Traceback" not in text
+
+
+def test_parameters_of_other_models_stay_theirs(saved: Path) -> None:
+    mlflow.pyfunc.load_model(str(saved))
+    again = mlflow.pyfunc.load_model(str(saved))
+    with pytest.raises(MlflowException, match=r"^params: expected n or .* found 'N'"):
+        again.predict(asked({"user": "u3"}), params={"N": 3})
+
+    others = ParamSchema([ParamSpec("n", DataType.long, 1)])  # left as MLflow has them
+    assert mlflow.pyfunc._enforce_params_schema({"N": 3, "n": 2}, others) == {"n": 2}
 
 
 def test_other_types_and_paths_are_refused(connection: HTTPConnection, port: int) -> None:

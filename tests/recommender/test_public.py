@@ -127,6 +127,11 @@ def test_names_that_only_implicit_has_say_what_to_do(liked: Recommender) -> None
     ):
         with pytest.raises(ConfigError, match=r"^\w+: \w+: .* leave it out"):
             ask()
+    for learn in (Recommender().fit, liked.partial_fit, liked.fold_in):
+        with pytest.raises(
+            ConfigError, match=r"^\w+: item_users: rows are users, .*item_users\.T$"
+        ):
+            learn(item_users=matrix)
     frame = pd.DataFrame({"user": ["new"], "item": ["i1"]})
     assert len(copy.copy(liked).fold_in(user_items=frame).recommend("new", N=3)) == 3
 
