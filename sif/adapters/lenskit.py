@@ -3,8 +3,9 @@
     pipeline = topn_pipeline(SIFScorer(space="staged"))
     pipeline.train(dataset)
 
-Users whom the model knows are scored by their vectors; others are folded in from the history of the
-query, where it has one.
+Users whom the model knows are scored by their vectors, unless `user_embeddings` says otherwise;
+others are folded in from the history of the query, where it has one. Times of a data set and of a
+history tell their order.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from pydantic import BaseModel, JsonValue
 from scipy import sparse
 
 from sif.data.interactions.ids import id_strings
+from sif.data.interactions.times import seconds_of
+from sif.errors import DataError, EntryError
 from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.model import ServedModel
 from sif.recommender.recommender import Recommender
+from sif.spaces.linear.sequences import moments
 
 try:
     from lenskit.data import Dataset, ItemList, QueryInput, RecQuery, Vocabulary
@@ -41,6 +45,9 @@ class SIFConfig(BaseModel, extra="forbid"):
         threads: Of the CPU; None: torch's default.
         settings: Further settings by their names, such as {"train.epochs": 50}.
         folder: Of a saved model to serve unchanged; None: training fits one.
+        user_embeddings: As LensKit's own scorers have it. "prefer": known users are scored by what
+            training knew of them. True: by the history of the query where it has one. False: by
+            that alone.
     """
 
     objective: Literal["ranking", "rating"] = "ranking"
@@ -49,6 +56,7 @@ class SIFConfig(BaseModel, extra="forbid"):
     threads: int | None = None
     settings: dict[str, JsonValue] = {}
     folder: str | None = None
+    user_embeddings: bool | Literal["prefer"] = "prefer"
 
 
 class SIFScorer(Component[ItemList], Trainable):  # type: ignore[misc, unused-ignore]
@@ -106,7 +114,8 @@ class SIFScorer(Component[ItemList], Trainable):  # type: ignore[misc, unused-ig
             seed = int(options.random_generator().integers(2**31))
         frame = data.interaction_matrix(format="pandas", original_ids=True)
         frame = frame.rename(columns={"user_id": "user", "item_id": "item"})
-        columns = [name for name in ("user", "item", "rating") if name in frame.columns]
+        usual = ("user", "item", "rating", "timestamp")
+        columns = [name for name in usual if name in frame.columns]
         recommender = Recommender(
             config.objective, space=config.space, baselines=(), seed=seed,
             device=options.device or "auto", threads=config.threads, settings=config.settings,
@@ -117,7 +126,8 @@ class SIFScorer(Component[ItemList], Trainable):  # type: ignore[misc, unused-ig
         """The items with their scores, in rating units for models of ratings."""
         scores = np.full(len(items), np.nan, dtype=np.float32)
         server = self.recommender_.server()
-        whole = _scores(server, RecQuery.create(query)) if len(items) else None
+        asked, how = RecQuery.create(query), self.config.user_embeddings
+        whole = _scores(server, asked, how) if len(items) else None
         if whole is None:
             return ItemList(items, scores=scores)
         columns = self._columns_of(items, server.model)
@@ -138,14 +148,29 @@ class SIFScorer(Component[ItemList], Trainable):  # type: ignore[misc, unused-ig
         return columns
 
 
-def _scores(server: IndexedRecommender, query: RecQuery) -> NDArray[np.float32] | None:
-    """Scores of all items of the model (n_items,); None for a user of whom nothing is known."""
-    if query.user_id is not None:
-        row = server.model.vocabularies[0].lookup([query.user_id])
-        if row[0] >= 0:
-            return np.asarray(server.scores(row)[0])
-    pairs = _history(server.model, query.query_items)
-    return None if pairs is None else np.asarray(server.scores_of(pairs)[0])
+def _scores(
+    server: IndexedRecommender, query: RecQuery, how: bool | str
+) -> NDArray[np.float32] | None:
+    """Scores of all items of the model (n_items,); None for a user of whom nothing is known.
+
+    Args:
+        server: Answers.
+        query: Of one user.
+        how: `SIFConfig.user_embeddings`.
+    """
+    model = server.model
+    known = None if query.user_id is None or not how else _known(model, query.user_id)
+    if known is None or how != "prefer":
+        pairs = _history(model, query.query_items)
+        if pairs is not None:
+            return np.asarray(server.scores_of(pairs)[0])
+    return None if known is None else np.asarray(server.scores(known)[0])
+
+
+def _known(model: ServedModel, user: Any) -> NDArray[np.int64] | None:
+    """The user's row (1,); None: the model does not know him."""
+    row = model.vocabularies[0].lookup([user])
+    return row if row[0] >= 0 else None
 
 
 def _history(model: ServedModel, items: ItemList | None) -> sparse.csr_array | None:
@@ -160,7 +185,33 @@ def _history(model: ServedModel, items: ItemList | None) -> sparse.csr_array | N
             return None
         values = np.asarray(ratings, dtype=np.float64)
         known &= np.isfinite(values)
-    return model.row(columns[known], values[known]) if known.any() else None
+    if not known.any():
+        return None
+    columns, values = columns[known], values[known]
+    times = items.field("timestamp") if model.reads_order else None
+    if times is None:
+        return model.row(columns, values)
+    try:
+        seconds, _ = seconds_of(np.asarray(times)[known])
+    except EntryError as error:
+        told = f"{error.expected}, found {error.found}"
+        raise DataError(f"history: timestamp {error.row + 1}: {told}") from None
+    order = np.argsort(seconds, kind="stable")
+    if not model.reads_time:
+        return model.row(columns[order], values)
+    return _timed(model, columns[order], seconds[order].astype(np.float64))
+
+
+def _timed(
+    model: ServedModel, columns: NDArray[np.int64], seconds: NDArray[np.float64]
+) -> sparse.csr_array:
+    """The row of items (n,) at times (n,), which ascend; of a repeated item the last one counts."""
+    found = moments(np.zeros(len(columns), np.int64), seconds, np.full(1, -np.inf))
+    last = dict(zip(columns.tolist(), found.tolist(), strict=True))
+    chosen = np.array(sorted(last))
+    shape = (1, len(model.vocabularies[1]))
+    values = np.array([last[column] for column in chosen.tolist()])
+    return sparse.csr_array((values, chosen, [0, len(chosen)]), shape=shape)
 
 
 def _lookup(model: ServedModel, ids: Any) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sif.errors import CheckpointError
+from sif.errors import CheckpointError, DataError
 
 pytest.importorskip("lenskit")
 
@@ -153,3 +153,85 @@ def test_its_configuration_goes_round() -> None:
     assert SIFScorer(SIFScorer.validate_config(made.dump_config())).config == config
     with pytest.raises(ValueError, match="unknown"):
         SIFScorer(unknown=1)
+
+
+def test_a_pipeline_of_a_configuration_file_is_the_same(
+    pipeline: Pipeline, data: Dataset, tmp_path: Path
+) -> None:
+    file = tmp_path / "pipeline.json"
+    file.write_text(pipeline.config.model_dump_json(exclude_none=True))
+    again = Pipeline.load_config(file)
+    assert scorer(again).config == scorer(pipeline).config
+    again.train(data)
+    for user in (3, 4):
+        lists = [one.run("recommender", query=user) for one in (again, pipeline)]
+        assert lists[0].ids().tolist() == lists[1].ids().tolist()
+
+
+def test_a_configuration_written_by_hand(make: Any, tmp_path: Path) -> None:
+    make("max").save(tmp_path)
+    text = f"""
+meta: {{name: shop}}
+options: {{base: std:topn, default_length: 2}}
+components:
+  scorer:
+    class: sif.adapters.lenskit:SIFScorer
+    config: {{folder: {tmp_path}, user_embeddings: true}}
+"""
+    file = tmp_path / "pipeline.yaml"
+    file.write_text(text)
+    made = Pipeline.load_config(file)
+    made.train(from_interactions_df(pd.DataFrame({"user_id": ["u1"] * 6,
+               "item_id": [f"i{n}" for n in range(6)]})))  # fmt: skip
+    assert scorer(made).config.user_embeddings is True
+    assert len(made.run("recommender", query=RecQuery(history_items=ItemList(["i1"])))) == 2
+
+
+@pytest.mark.parametrize(("how", "folded"), [("prefer", False), (True, True), (False, True)])
+def test_known_users_are_scored_as_configured(make: Any, how: Any, folded: bool) -> None:
+    recommender = make("max")
+    one = SIFScorer.of(recommender)
+    one.config.user_embeddings = how
+    items, has = ItemList(item_ids=["i4", "i5"]), ["i1", "i3"]
+    known = recommender.predict(["u2", "u2"], ["i4", "i5"])
+    ids, scores = recommender.recommend_new(has, 50, exclude_seen=False, as_arrays=True)
+    new = [dict(zip(ids, scores, strict=True))[item] for item in ("i4", "i5")]
+    found = one(RecQuery(user_id="u2", history_items=ItemList(item_ids=has)), items).scores()
+    np.testing.assert_allclose(found, new if folded else known, rtol=1e-4, atol=1e-6)
+    bare = one(RecQuery(user_id="u2"), items).scores()
+    if how is False:
+        assert np.isnan(bare).all()
+    else:
+        np.testing.assert_allclose(bare, known, rtol=1e-4, atol=1e-6)
+
+
+def walks() -> pd.DataFrame:
+    """Every user walks around one of four circles of 10 items; rows are in another order."""
+    rows = [(u, 10 * (u % 4) + (u + k) % 10, 1_000_000 + 60 * k + u) for u in range(120)
+            for k in range(6)]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"])
+    return frame.sample(frac=1, random_state=0)
+
+
+@pytest.mark.slow
+def test_times_of_data_and_of_histories_tell_the_order() -> None:
+    """It searches an interaction function and an item-item model, which takes seconds."""
+    settings = {"search.epochs": 2, "train.epochs": 2, "train.l2": [1.0]}
+    made = topn_pipeline(SIFScorer(settings=settings, threads=1), n=1)
+    data = from_interactions_df(walks())
+    made.train(data)
+    recommender = scorer(made).recommender_
+    assert recommender.model_.reads_order
+    history = ItemList(item_ids=[3, 1, 2], timestamp=[300, 100, 200])
+    for query in (RecQuery(history_items=history), RecQuery(user_id=999, history_items=history)):
+        assert made.run("recommender", query=query).ids().tolist() == [4]
+    timeless = ItemList(item_ids=[3, 1], timestamp=[300.0, np.nan])
+    with pytest.raises(DataError, match="history: timestamp 2: expected"):
+        scorer(made)(RecQuery(history_items=timeless), ItemList(item_ids=[4]))
+    untimed = RecQuery(history_items=ItemList(item_ids=[3, 1, 2]))
+    expected = recommender.recommend_new(["3", "1", "2"], 1, as_arrays=True)[0]
+    assert made.run("recommender", query=untimed).ids().tolist() == [int(expected[0])]
+    scorer(made).config.user_embeddings = False  # by the history that LensKit looks up
+    known = recommender.recommend(["5", "6"], 1, as_arrays=True)[0][:, 0]
+    found = [made.run("recommender", query=user).ids()[0] for user in (5, 6)]
+    assert found == known.astype(int).tolist()
