@@ -23,7 +23,10 @@ from sif.spaces.interaction.registry import LOSSES, SPACES
 
 MODULES = ("sif", "sif.bench", "sif.bench.panel", "sif.testing")
 """Public modules whose `__all__` the reference has."""
-ADAPTERS = ("implicit", "lenskit", "cornac", "export", "mlflow_model")
+ADAPTERS = (
+    "implicit", "lenskit", "cornac", "export", "history_scores", "recbole", "rectools", "convert",
+    "mlflow_model",
+)  # fmt: skip
 
 
 def settings() -> Iterator[tuple[str, Setting]]:

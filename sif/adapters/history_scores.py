@@ -171,7 +171,7 @@ class HistoryScores(nn.Module):
 
 
 def user_sequences(recommender: Recommender, users: Iterable[Any]) -> Inputs:
-    """What goes into an exported item-item model for known users, by their original ids.
+    """Inputs of an exported item-item model for known users, by their original ids.
 
     Returns:
         "history", int64 (b, length), padded with -1 at the end; and "times", float64, for models
@@ -183,7 +183,7 @@ def user_sequences(recommender: Recommender, users: Iterable[Any]) -> Inputs:
 
     Examples:
         >>> from sif.adapters.history_scores import user_sequences
-        >>> user_sequences(order, ["c1", "c2"])["history"].shape[0]
+        >>> user_sequences(order, ["c1", "c2"])["history"].shape[0]  # doctest: +SKIP
         2
     """
     model = _of_items(recommender)
@@ -209,7 +209,8 @@ def history_sequences(
 
     Examples:
         >>> from sif.adapters.history_scores import history_sequences
-        >>> history_sequences(order, [["mug1", "mug2"], ["tea3"]])["history"].shape
+        >>> inputs = history_sequences(order, [["mug1", "mug2"], ["tea3"]])  # doctest: +SKIP
+        >>> inputs["history"].shape  # doctest: +SKIP
         (2, 2)
     """
     model, listed = _of_items(recommender), [list(one) for one in histories]

@@ -42,7 +42,7 @@ NAMES = {"user": "user_id", "item": "item_id"}
 
 @dataclass(frozen=True, eq=False)
 class RecBoleData:
-    """What a dataset's folder holds.
+    """The content of a dataset's folder.
 
     Attributes:
         name: Of the dataset.
@@ -50,6 +50,12 @@ class RecBoleData:
         split: The published parts; None: there are none.
         items: Features of items, "item_id" first; None: there are none.
         users: Features of users likewise.
+
+    Examples:
+        >>> from sif.adapters.recbole import RecBoleData, read_recbole, write_recbole
+        >>> data: RecBoleData = read_recbole(write_recbole(orders, "tea"))
+        >>> data.name
+        'tea'
     """
 
     name: str
