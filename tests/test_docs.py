@@ -86,7 +86,8 @@ def test_a_command_is_understood(
     words = shlex.split(command.replace("--seed S", "--seed 0"))
     assert cli.main(words) == 0, capsys.readouterr().err
     (values,) = parsed
-    of_a_job = "set" in values and "report" not in values and values.resume is None
+    resumed = getattr(values, "resume", None) is not None
+    of_a_job = "set" in values and "report" not in values and not resumed
     if of_a_job or "data" in values:
         check_settings(values, values.set)
     if getattr(values, "budget", None) and "variant" in values:
@@ -96,8 +97,9 @@ def test_a_command_is_understood(
 
 
 def check_settings(values: Namespace, sets: list[str]) -> None:
-    preset = values.config if values.config in presets() else None
-    assert preset is not None or values.config is None or values.config.endswith(".yaml")
+    config = getattr(values, "config", None)
+    preset = config if config in presets() else None
+    assert preset is not None or config is None or config.endswith(".yaml")
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # no former name of a setting
         load_job_config(getattr(values, "task", "cf"), file=preset, sets=sets)

@@ -223,9 +223,10 @@ class _Graph:
 
     def program(self) -> torch.export.ExportedProgram:
         """The graph; `torch.onnx.export` alone would fix sizes that it cannot keep open."""
-        return torch.export.export(
-            self.module, tuple(self.inputs.values()), dynamic_shapes=dict(self.sizes)
-        )
+        with _without_remarks():
+            return torch.export.export(
+                self.module, tuple(self.inputs.values()), dynamic_shapes=dict(self.sizes)
+            )
 
 
 def _graph(model: ServedModel) -> _Graph:

@@ -74,9 +74,9 @@ def test_it_runs(
     if "next_best" in names:
         expected, _ = order.recommend_new(["i1", "i3"], 3, exclude_seen=False, as_arrays=True)
         assert names["next_best"] == expected.tolist() and names["known"].shape == (2, 20)
-    if "data" in names:
-        assert len(names["data"].interactions) == len(frame)
-        assert names["data"].items["class"].tolist() == [["tea"], ["mug", "tea"]]
+    if "shop" in names:
+        assert len(names["shop"].interactions) == len(frame)
+        assert names["shop"].items["class"].tolist() == [["tea"], ["mug", "tea"]]
     if "near" in names:
         assert (len(names["answers"]), len(names["one"]), len(names["near"])) == (6, 3, 3)
     if "table" in names:

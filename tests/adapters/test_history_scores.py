@@ -293,6 +293,15 @@ def test_readers_answer_in_onnxruntime(name: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-5)
 
 
+def test_torch_reads_a_reader(tmp_path: Path) -> None:
+    network, items = reader("gru"), [f"i{n}" for n in range(N)]
+    file = export_reader(network, items, "torch", tmp_path / "f.pt2", length=4)
+    module = torch.export.load(io.BytesIO(file.read_bytes())).module()
+    history = torch.tensor([[1, 5, 2, -1], [4, -1, -1, -1], [8, 7, 6, 5]])
+    expected = network.eval().scores(network.last_states(history.t()))
+    torch.testing.assert_close(module(history), expected)
+
+
 def test_readers_are_checked_before_they_are_written(tmp_path: Path) -> None:
     network, items = reader("gru"), [f"i{n}" for n in range(N)]
     cases: list[tuple[str, dict[str, Any]]] = [
