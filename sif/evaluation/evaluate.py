@@ -20,6 +20,7 @@ from sif.data.interactions.interactions import Interactions
 from sif.data.interactions.parts import TEST
 from sif.data.interactions.split import Split
 from sif.errors import ConfigError, DataError, NotNumberError, ShapeError
+from sif.evaluation.beyond import Popularity, beyond_accuracy
 from sif.evaluation.histories import HistoryReader
 from sif.evaluation.metrics import mae, ranking_metrics, rmse
 from sif.retrieval.topk import best_columns
@@ -184,6 +185,9 @@ def rank_all_items(
 ) -> Evaluation:
     """Ranks all items for every user with a relevant item in the part (`evaluated_users`).
 
+    Its lists are judged beyond accuracy too (`sif.evaluation.beyond`), by the popularity in the
+    history.
+
     Args:
         scorer: gives (b, n_items) scores; minus infinity means "never recommend".
         history: parts before the evaluated one, whose pairs are masked.
@@ -203,7 +207,7 @@ def rank_all_items(
     step = chunk or max(1, _CHUNK_ELEMENTS // n_items)
     depth = max(cutoffs)
     hits = np.zeros((len(users), depth), dtype=np.bool_)
-    shown = np.zeros((len(cutoffs), n_items), dtype=np.bool_)
+    lists = np.zeros((len(users), depth), dtype=np.int32)  # numbers of items from 1; 0: none
 
     def rank_own() -> None:
         for start in sharing().own(range(0, len(users), step)):
@@ -211,19 +215,18 @@ def rank_all_items(
             scores = _checked_scores(scorer, users[here], n_items)
             is_hit, top = _top_k(scores, hidden[here], relevant[here], min(depth, n_items))
             hits[here, : is_hit.shape[1]] = is_hit
-            for row, k in zip(shown, cutoffs, strict=True):
-                items = top[:, :k]
-                row[items[items >= 0]] = True
+            lists[here, : top.shape[1]] = top + 1
 
     sharing().together(rank_own)
-    hits, shown = _of_all(hits), _of_all(shown)
+    hits, lists = _of_all(hits.astype(np.int32)) > 0, _of_all(lists) - 1
     per_user, metrics = dict[str, NDArray[np.float64]](), dict[str, float]()
-    for row, k in zip(shown, cutoffs, strict=True):
+    for k in cutoffs:
         at_k = ranking_metrics(hits[:, :k], np.diff(relevant.indptr))
         metrics |= {name: float(values.mean()) for name, values in at_k.items()}
-        metrics[f"coverage@{k}"] = float(row.mean())
         per_user |= at_k
-    return Evaluation(metrics, users, per_user, left_out)
+    popularity = Popularity.of(history, truth.sizes)
+    beyond, beyond_per_user = beyond_accuracy(lists, hits, popularity, cutoffs)
+    return Evaluation(metrics | beyond, users, per_user | beyond_per_user, left_out)
 
 
 def _hidden_and_relevant(
@@ -248,14 +251,14 @@ def _hidden_and_relevant(
     return hidden, relevant
 
 
-def _of_all(mine: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """True where it is for any process that shares the work."""
+def _of_all(mine: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Sums over the processes that share the work, of which all but one have 0."""
     ranks = sharing()
     if ranks.count == 1:
         return mine
-    counts = torch.from_numpy(mine.astype(np.uint8))
+    counts = torch.from_numpy(mine)
     ranks.add(counts)
-    return counts.numpy() > 0
+    return counts.numpy()
 
 
 def rating_errors(scorer: RatingScorer, train: Interactions, truth: Interactions) -> Evaluation:

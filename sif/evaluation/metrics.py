@@ -16,7 +16,10 @@ from sif.errors import DataError, ShapeError
 
 Floats = NDArray[np.float64]
 
-LOWER_IS_BETTER = frozenset({"rmse", "rmse_std", "mae", "error", "perplexity", "nats"})
+LOWER_IS_BETTER = frozenset(
+    {"rmse", "rmse_std", "mae", "error", "perplexity", "nats", "gini", "arp", "calibration"}
+)
+"""Names of metrics, without their cut-offs."""
 
 # Elements drawn at once by the bootstrap: 2^22 indices and their counts stay below 100 MB.
 _BOOTSTRAP_ELEMENTS = 1 << 22
@@ -41,7 +44,7 @@ class Interval:
 
 def higher_is_better(metric: str) -> bool:
     """True if a larger value of the metric is better (`ndcg@10`: yes, `rmse`: no)."""
-    return metric not in LOWER_IS_BETTER
+    return metric.partition("@")[0] not in LOWER_IS_BETTER
 
 
 def merit(metric: str, value: float) -> float:

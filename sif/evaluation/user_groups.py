@@ -9,12 +9,13 @@ and, of what they met, the items with a train interaction.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sif.data.interactions.interactions import Interactions
+from sif.evaluation.beyond import BEYOND
 from sif.evaluation.cold_start import Mask, cold_rows
 from sif.evaluation.evaluate import Evaluation, pair_matrix
 
@@ -29,7 +30,7 @@ class Group:
     """A part of an evaluation.
 
     Attributes:
-        evaluation: Of the group alone; `coverage` is not defined for it and left out.
+        evaluation: Of the group alone, without the metrics of `BEYOND`.
         interactions: Evaluated pairs or ratings in the group.
     """
 
@@ -106,6 +107,11 @@ def _ranking(found: Evaluation, train: Interactions, truth: Interactions) -> dic
     history = np.diff(pair_matrix(train, found.users).indptr)
     place = np.searchsorted(HISTORY, history, side="right")
     names = [COLD_USER, *history_names()]
+    accuracy = {
+        name: values for name, values in found.per_user.items()
+        if name.partition("@")[0] not in BEYOND
+    }  # fmt: skip
+    found = replace(found, per_user=accuracy)
     result = {
         name: _group(found, found.per_user, place == number, n_relevant)
         for number, name in enumerate(names)

@@ -277,7 +277,7 @@ def run_job(
         >>> result = sif.run_job(config)
         model ...
         >>> sorted(result.metrics["test"])[:2]
-        ['coverage@10', 'coverage@20']
+        ['arp@10', 'arp@20']
         >>> sif.Recommender.load(result.folder).recommend("c1", n=2)["rank"].tolist()
         [1, 2]
     """

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -10,6 +13,7 @@ from sif.data.interactions.split import Split
 from sif.data.interactions.vocabulary import Vocabulary
 from sif.errors import ConfigError, DataError, ShapeError
 from sif.evaluation import evaluate as protocol
+from sif.evaluation.beyond import BEYOND
 from sif.evaluation.evaluate import (
     Evaluation,
     evaluate,
@@ -101,10 +105,32 @@ def test_each_cutoff_is_as_alone(levels: int) -> None:
         assert alone.metrics.items() <= found.metrics.items()
         for name, values in alone.per_user.items():
             np.testing.assert_array_equal(found.per_user[name], values)
-    assert len(found.metrics) == 3 * 7 and len(found.per_user) == 3 * 6
+    assert len(found.metrics) == 3 * 12 and len(found.per_user) == 3 * 10
     assert evaluate(Table(scores), split, "test", "ranking").metrics.keys() == {
-        f"{name}@{k}" for k in (10, 20) for name in ("coverage", *NAMES)
+        f"{name}@{k}" for k in (10, 20) for name in (*BEYOND, *NAMES)
     }
+
+
+@pytest.mark.parametrize("chunk", [1, 3, None])
+def test_lists_are_judged_by_what_came_before(chunk: int | None) -> None:
+    split = random_split(2)
+    scores = np.random.default_rng(6).random((N_USERS, N_ITEMS)).astype(np.float32)
+    history = (split.train, split.valid)
+    before, truth = pairs_of(split.train) | pairs_of(split.valid), pairs_of(split.test)
+    found = rank_all_items(Table(scores), history, split.test, (4,), chunk)
+    counts = Counter(item for _, item in before)
+    n_users = len({user for user, _ in before})
+    shown: Counter[int] = Counter()
+    for place, user in enumerate(found.users):
+        free = [item for item in range(N_ITEMS) if (user, item) not in before]
+        top = sorted(free, key=lambda item: (-scores[user, item], (user, item) in truth))[:4]
+        shown.update(top)
+        bits = [-math.log2(max(counts[item], 1) / n_users) for item in top]
+        assert found.per_user["novelty@4"][place] == pytest.approx(np.mean(bits))
+        assert found.per_user["arp@4"][place] == pytest.approx(np.mean([counts[i] for i in top]))
+    exposed = np.array([shown[item] for item in range(N_ITEMS)])
+    apart = np.abs(exposed[:, None] - exposed[None, :]).mean() / (2 * exposed.mean())
+    assert found.metrics["gini@4"] == pytest.approx(apart)
 
 
 NAMES = ("ndcg", "recall", "hit", "mrr", "map", "precision")

@@ -63,7 +63,8 @@ def distributions(pairs: sparse.csr_array, shares: sparse.csr_array) -> Floats:
 def normalized(sums: Floats) -> Floats:
     """Rows (..., n) over their sums; zeros stay."""
     totals = sums.sum(axis=-1, keepdims=True)
-    return np.divide(sums, totals, out=np.zeros_like(sums), where=totals > 0)
+    found: Floats = np.divide(sums, totals, out=np.zeros_like(sums), where=totals > 0)
+    return found
 
 
 def divergence(wanted: Floats, found: Floats, alpha: float = ALPHA) -> Floats:

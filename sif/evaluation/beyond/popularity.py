@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,18 +29,14 @@ class Popularity:
     n_users: int
 
     @classmethod
-    def of(cls, *parts: Interactions) -> Popularity:
+    def of(cls, parts: Iterable[Interactions], sizes: Sequence[int]) -> Popularity:
         """Of interactions; a pair of user and item counts once in each part.
 
         Args:
             parts: Parts under the same vocabularies, without common pairs.
-
-        Raises:
-            DataError: There are no parts.
+            sizes: Numbers of users and of items.
         """
-        if not parts:
-            raise DataError("popularity: expected parts of interactions, found none")
-        n_users, n_items = parts[0].sizes[:2]
+        n_users, n_items = sizes[:2]
         counts, has = np.zeros(n_items, np.int64), np.zeros(n_users, np.bool_)
         for part in parts:
             users, items = part.ids[:, 0], part.ids[:, 1]

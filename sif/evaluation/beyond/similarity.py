@@ -14,9 +14,6 @@ from sif.errors import DataError, ShapeError
 from sif.evaluation.beyond.lists import Items
 
 Floats32 = NDArray[np.float32]
-Matrix = NDArray[Any] | sparse.csr_array
-"""Features or vectors (n_items, m), dense or sparse."""
-
 _CHUNK_ELEMENTS = 1 << 22
 """Features held at once: 2^22 float32 values are 16 MB."""
 
@@ -31,7 +28,7 @@ class ItemSimilarity:
         described: bool (n_items,); False of an item without features, which is like no other.
     """
 
-    rows: Matrix
+    rows: Any
     measured: Callable[[Floats32], Floats32]
     described: NDArray[np.bool_]
 
@@ -127,7 +124,8 @@ def _numbers(matrix: Any) -> Any:
 
 def _inverse(lengths: NDArray[Any]) -> NDArray[Any]:
     """1 / lengths, 0 where there is none."""
-    return np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    found: NDArray[Any] = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    return found
 
 
 def _as_it_is(products: Floats32) -> Floats32:
@@ -138,4 +136,5 @@ def _jaccard(common: Floats32) -> Floats32:
     """From numbers of common features, whose diagonal has those of each item."""
     own = np.diagonal(common, axis1=1, axis2=2)
     either = own[:, :, None] + own[:, None, :] - common
-    return np.divide(common, either, out=np.zeros_like(common), where=either > 0)
+    found: Floats32 = np.divide(common, either, out=np.zeros_like(common), where=either > 0)
+    return found

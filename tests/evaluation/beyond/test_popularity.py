@@ -56,14 +56,15 @@ def test_a_head_is_a_share(head: float) -> None:
 def test_popularity_counts_a_pair_once_and_users_with_rows() -> None:
     train = rows([(0, 1, 0), (0, 1, 1), (2, 1, 0)], ("user", "item", "hour"))
     valid = rows([(0, 3, 0)], ("user", "item", "hour"))
-    found = Popularity.of(train, valid)
+    found = Popularity.of((train, valid), train.sizes)
     assert found.counts.tolist() == [0, 2, 0, 1]
     assert found.n_users == 2
 
 
-def test_no_parts_are_refused() -> None:
-    with pytest.raises(DataError, match="expected parts of interactions, found none"):
-        Popularity.of()
+def test_without_parts_nobody_has_anything() -> None:
+    found = Popularity.of((), (3, 2))
+    assert (found.counts.tolist(), found.n_users) == ([0, 0], 0)
+    assert novelty([[0, 1]], found).tolist() == [0.0]
 
 
 @pytest.mark.parametrize("lists", [[1, 2], [[0.5]], [[5]], [[-2]]])
