@@ -218,14 +218,14 @@ def rank_all_items(
             lists[here, : top.shape[1]] = top + 1
 
     sharing().together(rank_own)
-    hits, lists = _of_all(hits.astype(np.int32)) > 0, _of_all(lists) - 1
+    hits, top = _of_all(hits.astype(np.int32)) > 0, _of_all(lists).astype(np.int64) - 1
     per_user, metrics = dict[str, NDArray[np.float64]](), dict[str, float]()
     for k in cutoffs:
         at_k = ranking_metrics(hits[:, :k], np.diff(relevant.indptr))
         metrics |= {name: float(values.mean()) for name, values in at_k.items()}
         per_user |= at_k
     popularity = Popularity.of(history, truth.sizes)
-    beyond, beyond_per_user = beyond_accuracy(lists, hits, popularity, cutoffs)
+    beyond, beyond_per_user = beyond_accuracy(top, hits, popularity, cutoffs)
     return Evaluation(metrics | beyond, users, per_user | beyond_per_user, left_out)
 
 

@@ -46,6 +46,7 @@ from sif.recommender.renamed import FORMER, former
 from sif.recommender.report import Report
 from sif.recommender.versions import KEPT, load_version, publish, refuse_versions
 from sif.recommender.warm_start import WarmStart
+from sif.recommender.reranking import reranked, reranked_new
 from sif.spaces.interaction.registry import SPACES
 from sif.utils.argument_types import check_type, checks_types
 
@@ -377,7 +378,7 @@ class Recommender(Estimator):
     def recommend(
         self, users: Any, n: int = 10, exclude_seen: bool | str = True,
         exclude_items: Iterable[Any] | None = None, items: Iterable[Any] | None = None,
-        *, as_arrays: bool = False,
+        *, rerank: Any = None, pool: int | None = None, as_arrays: bool = False,
     ) -> Answer:  # fmt: skip
         """The best n items.
 
@@ -388,6 +389,9 @@ class Recommender(Estimator):
                 what they kept; "none" or False. True: as the setting `exclude_seen`, usually "all".
             exclude_items: Ids that are left out for everybody.
             items: Ids to choose among; None: all.
+            rerank: Steps of `sif.recommender.reranking`, such as [Mmr(0.3)], in their order; None:
+                none.
+            pool: Candidates of each user that the steps choose among; None: 10 n, at least 100.
             as_arrays: Answer with arrays.
 
         Returns:
@@ -400,8 +404,8 @@ class Recommender(Estimator):
             NotFittedError: There is no model yet.
             UnknownIdError: An unknown user (unless `unknown` is "popular") or item.
             ConfigError: n is less than 1 or beyond 10,000 and the catalogue, another word for
-                `exclude_seen`, the function ranks items alike for all users, or the model is of
-                other fields.
+                `exclude_seen`, the function ranks items alike for all users, the model is of other
+                fields, or a step does not fit it.
             DataError: Scores that are not numbers.
 
         Examples:
@@ -418,14 +422,16 @@ class Recommender(Estimator):
         how = exclusion(exclude_seen, server.model)
         k = answer_length(n, server.model)
         refuses = refuses_unknown(self.unknown)
-        best = answers.best_items(server, names, k, how, allowed, refuses)
+        asked = server, names, k, how, allowed, refuses
+        best = answers.best_items(*asked) if rerank is None else reranked(*asked, rerank, pool)
         return answers.answer(server.model, best, None if one else names, as_arrays)
 
     @public_method
     def recommend_new(
         self, history: Any, n: int = 10, ratings: ArrayLike | None = None,
         exclude_seen: bool | str = True, exclude_items: Iterable[Any] | None = None,
-        items: Iterable[Any] | None = None, *, as_arrays: bool = False,
+        items: Iterable[Any] | None = None, *, rerank: Any = None, pool: int | None = None,
+        as_arrays: bool = False,
     ) -> Answer:  # fmt: skip
         """The best n items of somebody who is in no table, from what they have.
 
@@ -437,6 +443,8 @@ class Recommender(Estimator):
             exclude_seen: Leave out the history, see `recommend`.
             exclude_items: Ids that are left out.
             items: Ids to choose among; None: all.
+            rerank: See `recommend`.
+            pool: See `recommend`.
             as_arrays: Answer with arrays.
 
         Returns:
@@ -458,7 +466,8 @@ class Recommender(Estimator):
         allowed = allowed_ids(server.model, 1, exclude_items, items)
         k = answer_length(n, server.model)
         excluded = had.excluded(exclusion(exclude_seen, server.model))
-        best = server.top_of(had.pairs, k, excluded, allowed)
+        asked = server, had.pairs, k, excluded, allowed
+        best = server.top_of(*asked[1:]) if rerank is None else reranked_new(*asked, rerank, pool)
         return answers.answer(server.model, best, None, as_arrays)
 
     @public_method
