@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -124,22 +124,39 @@ class _Padded:
 
 def _evaluated(model: ServedModel, data: Any) -> tuple[Evaluation, NDArray[np.str_]]:
     """An evaluation, and the ids of its users."""
-    objective = model.objective
     split = data if isinstance(data, Split) else None
-    interactions = further_interactions(split.test if split else data, model.reading, objective)
-    vocabularies = list(model.vocabularies)
+    truth, train = held_out(model, split.test if split else data)
     scorer: Scorer = model.scorer
-    if objective == "ranking":
+    if model.objective == "ranking":
+        scorer = _Padded(model, truth.sizes[1] - len(model.vocabularies[1]))
+    before = () if split is None else (split.train, split.valid)
+    parts = (train, *(_translated(part, truth.vocabularies, "history") for part in before))
+    history = (_together(parts),) if before else parts
+    evaluation = evaluate_on(scorer, train, history, truth, model.objective)
+    return evaluation, model.vocabularies[0].ids[evaluation.users]
+
+
+def held_out(model: ServedModel, data: Any) -> tuple[Interactions, Interactions]:
+    """Held-out interactions in a model's numbers, and what its users had in `fit`.
+
+    Args:
+        model: Served.
+        data: Interactions in any form.
+
+    Returns:
+        Both under vocabularies in which items that a model of rankings does not know come last.
+
+    Raises:
+        DataError: Data that cannot be used, or of unknown users alone.
+    """
+    interactions = further_interactions(data, model.reading, model.objective)
+    vocabularies = list(model.vocabularies)
+    if model.objective == "ranking":
         unknown = vocabularies[1].lookup(interactions.vocabularies[1].ids) < 0
         unknown_ids = interactions.vocabularies[1].ids[unknown]
         vocabularies[1] = Vocabulary(np.concatenate([vocabularies[1].ids, unknown_ids]))
-        scorer = _Padded(model, len(unknown_ids))
     truth = _translated(interactions, tuple(vocabularies), "evaluation")
-    train = _seen(model, truth.vocabularies)
-    before = () if split is None else (split.train, split.valid)
-    history = (train, *(_translated(part, truth.vocabularies, "history") for part in before))
-    evaluation = evaluate_on(scorer, train, history, truth, objective)
-    return evaluation, model.vocabularies[0].ids[evaluation.users]
+    return truth, _seen(model, truth.vocabularies)
 
 
 def _translated(
@@ -172,6 +189,14 @@ def _seen(model: ServedModel, vocabularies: tuple[Vocabulary, ...]) -> Interacti
     ids = np.stack([c.astype(np.int64) for c in pairs.coords], axis=1)
     ratings = model.scale.mean + model.scale.deviation * pairs.data
     return Interactions(ids, ("user", "item"), vocabularies[:2], ratings.astype(np.float32))
+
+
+def _together(parts: Sequence[Interactions]) -> Interactions:
+    """The pairs of several parts, each once."""
+    n_items = parts[0].sizes[1]
+    pairs = np.unique(np.concatenate([part.ids[:, 0] * n_items + part.ids[:, 1] for part in parts]))
+    ids = np.stack([pairs // n_items, pairs % n_items], axis=1)
+    return Interactions(ids, ("user", "item"), parts[0].vocabularies[:2])
 
 
 def _on_common_users(
