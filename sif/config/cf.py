@@ -477,6 +477,11 @@ class CFConfig(CommonConfig):
         description="best: save the model that validation ranks best, or a simpler one that is "
         "nearly as good; searched: save the searched function",
     )
+    serve_by: str | None = Field(
+        None,
+        description="what validation chooses the saved model by, of rankings: a metric, and bounds "
+        "on others, such as 'ndcg@10, coverage@10 >= 0.3'; null: ndcg@10 alone",
+    )
     retrieval: Retrieval = Field(
         "auto",
         description="exact: score all items; approximate: score those that a graph of the items "
@@ -555,3 +560,10 @@ class CFConfig(CommonConfig):
             yield f"{' and '.join(of_rankings)} contradicts objective 'rating'"
         if self.model.similarity == "cosine" and self.space != "staged":
             yield "model.similarity cosine needs space 'staged'"
+        if self.serve_by is not None:
+            if self.objective != "ranking":
+                yield "serve_by contradicts objective 'rating'"
+            if self.serve != "best":
+                yield f"serve_by contradicts serve {self.serve!r}"
+            if self.train.valid_users is not None:  # lists of other users cover other items
+                yield "serve_by contradicts train.valid_users"

@@ -32,12 +32,14 @@ class Choice:
         leader: Name of the model with the best mean.
         behind: Mean of the leader's merit less that of the model, over users; 0 of the leader.
         error: Standard error of that difference; 0 of the leader.
+        among: The models that it was chosen of, in words; empty: all.
     """
 
     name: str
     leader: str
     behind: float = 0.0
     error: float = 0.0
+    among: str = ""
 
 
 def chosen(

@@ -21,6 +21,9 @@ LOWER_IS_BETTER = frozenset(
 )
 """Names of metrics, without their cut-offs."""
 
+RANKING = ("ndcg", "recall", "hit", "mrr", "map", "precision")
+"""Names of the metrics of `ranking_metrics`, which stand before their cut-off."""
+
 # Elements drawn at once by the bootstrap: 2^22 indices and their counts stay below 100 MB.
 _BOOTSTRAP_ELEMENTS = 1 << 22
 _LEVEL = 0.95  # share of the resamples inside the interval

@@ -69,6 +69,7 @@ OF_JOBS = (
     "histories",
     "output_dir",
     "checkpoint_seconds",
+    "serve_by",
     "tracking",
     "dataset",
     "data.planted",

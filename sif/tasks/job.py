@@ -372,7 +372,7 @@ class JobRunner:
         """Validation has it: nobody is served what it likes less than a fallback."""
         ours, study = self.entrants.ours, self.study
         others = [name for name in self.entrants.fallbacks if name in trained]
-        best = max([ours, *others], key=lambda name: self.problem.merit(trained[name].result.valid))
+        best = study.preferred({name: trained[name].result.valid for name in (ours, *others)})
         if best == ours:
             return
         metric, form = self.problem.shown, self.problem.format
@@ -409,7 +409,7 @@ class JobRunner:
         if not served:
             raise self._diverged[ours]
         others = [name for name in self.entrants.fallbacks if name in trained] or served
-        other = max(others, key=lambda name: self.problem.merit(trained[name].result.valid))
+        other = self.study.preferred({name: trained[name].result.valid for name in others})
         told = self.study.expression(designs[other])
         self.context.console.line(f"kept: {told} of {other}, as {ours} {self._missing(ours)}")
         self._serve(other, designs, trained)
@@ -504,7 +504,11 @@ class JobRunner:
         if not merits:
             return None
         able = {name: one.merits for name, one in others.items() if one.merits is not None}
-        return self.study.choice({**merits, **able})
+        first = self._trained[self._source]
+        assert first is not None  # noqa: S101 (it has merits)
+        valid: dict[str, Mapping[str, float]] = {self.entrants.ours: first.result.valid}
+        valid |= {name: others[name].valid for name in able}
+        return self.study.choice({**merits, **able}, valid)
 
     def _chosen(
         self, merits: Mapping[str, Merits], entries: Mapping[str, Entry]

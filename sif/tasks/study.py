@@ -197,9 +197,24 @@ class Study(ABC):
         """Merits (n,) of a first fit by user of the validation part."""
         raise NotImplementedError
 
-    def choice(self, merits: Mapping[str, NDArray[np.float64]]) -> Choice:
-        """The model that is served, of those with these merits, ours among them."""
+    def choice(
+        self, merits: Mapping[str, NDArray[np.float64]], valid: Mapping[str, Mapping[str, float]]
+    ) -> Choice:
+        """The model that is served, of those with these merits, ours among them.
+
+        Args:
+            merits: Name to merits by user of the validation part.
+            valid: Name to metrics on validation.
+        """
         raise NotImplementedError
+
+    def preferred(self, valid: Mapping[str, Mapping[str, float]]) -> str:
+        """The entrant that validation prefers, of equals the first.
+
+        Args:
+            valid: Name to metrics on validation.
+        """
+        return max(valid, key=lambda name: self.problem.merit(valid[name]))
 
     def baseline_model(self, name: str, params: Mapping[str, Any]) -> Any:
         """A baseline to save, fitted as it was tested or on all rows, as the study has it.

@@ -12,6 +12,7 @@ from sif.baselines import BASELINES, fit_best
 from sif.baselines.base import Chosen, Fitted, choose
 from sif.data.interactions import Split
 from sif.evaluation.evaluate import Evaluation, Scorer
+from sif.evaluation.goals import Goal
 from sif.problems.baseline_fits import Tuning
 from sif.problems.interactions import InteractionProblem
 from sif.tasks.base import Entry, Tuned
@@ -23,11 +24,11 @@ class BaselineWork:
 
     Args:
         problem: On whose parts they are tuned.
-        chooses: Whether one of them may be served.
+        goal: What the served model is chosen by; None: none of them may be served.
     """
 
-    def __init__(self, problem: InteractionProblem, chooses: bool) -> None:
-        self._problem, self._chooses = problem, chooses
+    def __init__(self, problem: InteractionProblem, goal: Goal | None) -> None:
+        self._problem, self._goal = problem, goal
         self._chosen: dict[str, Call[Chosen]] = {}  # fitted again later
         self._fitted: dict[str, Call[Fitted]] = {}  # tested as they are
         self._kept: dict[str, Scorer] = {}
@@ -96,6 +97,6 @@ class BaselineWork:
         """Merits by validation user of a baseline that may be served; None: it may not."""
         serving = BASELINES[name].serving
         n_items = self._problem.train_part.sizes[1]
-        if not self._chooses or serving is None or n_items > serving.most_items:
+        if self._goal is None or serving is None or n_items > serving.most_items:
             return None
-        return valid.per_user[self._problem.metric]
+        return self._goal.merits(valid.per_user)

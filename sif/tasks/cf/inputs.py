@@ -26,6 +26,7 @@ from sif.data.interactions.load import Dataset
 from sif.data.load import load_dataset
 from sif.data.streamed.load import Place
 from sif.errors import ConfigError, DataError
+from sif.evaluation.goals import goal_of
 from sif.problems.closed_forms import closed_problem
 from sif.problems.controls import CONTROLS
 from sif.problems.histories import named_readers, reader_problems
@@ -54,6 +55,8 @@ def prepare(config: CFConfig, runtime: Runtime) -> InteractionStudy:
             )
     named_readers(config)
     check_retrieval(config.retrieval)
+    if config.serve_by is not None:
+        goal_of(config.serve_by, config.metrics_at)
     baselines = named_baselines(config.baselines, config.objective)
     dataset, split = load_data(config)
     label = dataset.name if dataset else Path(str(config.data.split_file)).stem

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions
 from sif.evaluation.evaluate import RankingScorer, evaluate_on
+from sif.evaluation.goals import Goal
 from sif.problems.base import Problem, Trained
 from sif.problems.closed_forms import CLOSED, ClosedProblem, ClosedRefit
 from sif.problems.histories import HistoryProblem
@@ -57,14 +58,14 @@ class Problems:
         assert isinstance(problem, InteractionProblem | OrderProblem | ClosedProblem)  # noqa: S101
         return problem.scorer(network)
 
-    def merits(self, design: Genotype, network: Any) -> NDArray[np.float64]:
-        """The deciding metric of a first fit by user of the validation part, of rankings."""
+    def merits(self, design: Genotype, network: Any, goal: Goal) -> NDArray[np.float64]:
+        """Merits of a first fit by user of the validation part, of rankings."""
         functions, config = self.functions, self.functions.config
         found = evaluate_on(
             self.scorer(design, network), functions.train_part, (functions.train_part,),
             functions.valid_part, config.objective, config.metrics_at,
         )  # fmt: skip
-        return found.per_user[functions.metric]
+        return goal.merits(found.per_user)
 
     def served(self, design: Genotype, trained: Trained[Any], known: Interactions) -> ServedModel:
         """A trained network as a model.

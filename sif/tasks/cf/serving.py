@@ -10,9 +10,10 @@ from typing import Any
 from sif.baselines import BASELINES
 from sif.data.interactions import Interactions
 from sif.errors import ConfigError, DataError
-from sif.evaluation.choice import RULE
+from sif.evaluation.choice import RULE, Choice
 from sif.evaluation.cold_start import WithColdStartRule
 from sif.evaluation.evaluate import Scorer
+from sif.evaluation.goals import Goal
 from sif.evaluation.metrics import merit
 from sif.problems.base import SEARCHED, Reporter
 from sif.problems.interactions import InteractionProblem
@@ -89,12 +90,12 @@ def unseen_model(folder: Path) -> ServedModel:
     return model
 
 
-def served_document(results: Results, metric: str, ours: str) -> dict[str, Any]:
+def served_document(results: Results, goal: Goal, ours: str) -> dict[str, Any]:
     """The model that is served, for metrics.json.
 
     Args:
         results: Of the job.
-        metric: That validation decides by.
+        goal: What validation chooses by.
         ours: The searched function, or what stands for it, on one line.
     """
     choice, baseline = results.choice, results.baseline
@@ -106,9 +107,26 @@ def served_document(results: Results, metric: str, ours: str) -> dict[str, Any]:
         "expression": ours if baseline is None else baseline.expression,
         "valid": dict(entry.valid),
         "test": dict(entry.test.metrics),
-        "rule": _why(results, metric) + _unable(results, metric),
-        **({} if choice is None else {**vars(choice), "name": served, "leader": led}),
+        "rule": _among(results, goal) + _why(results, goal.metric) + _unable(results, goal.metric),
+        **_numbers(choice, served, led),
     }
+
+
+def _numbers(choice: Choice | None, served: str, led: str) -> dict[str, Any]:
+    """Of a choice; empty: there was none."""
+    if choice is None:
+        return {}
+    told = {name: value for name, value in vars(choice).items() if value != ""}
+    return {**told, "name": served, "leader": led}
+
+
+def _among(results: Results, goal: Goal) -> str:
+    """The models that the choice is of, before the reason for it; empty: all."""
+    if results.choice is not None:
+        told = results.choice.among
+    else:
+        told = goal.among({SEARCHED: goal.shortfall(results.entries[SEARCHED].valid)})
+    return told and f"{told}: "
 
 
 def _unable(results: Results, metric: str) -> str:

@@ -19,9 +19,10 @@ from sif.core.genotype import Genotype
 from sif.data.interactions import Split
 from sif.data.interactions.load import Dataset, Truth
 from sif.data.interactions.planted_films import HistoryTruth
-from sif.evaluation.choice import Choice, chosen
+from sif.evaluation.choice import Choice
 from sif.evaluation.comparison import Comparison
 from sif.evaluation.evaluate import Evaluation
+from sif.evaluation.goals import Goal, goal_of
 from sif.evaluation.populations import Populations
 from sif.evaluation.user_groups import cold_shares
 from sif.problems.base import SEARCHED, Problem, Reporter, Session, Trained
@@ -115,7 +116,7 @@ class InteractionStudy(Study):
             f"valid: {self.problem.metric} on the validation part, the others on the test part; "
             "fit s: seconds of training over the whole grid, without the search"
         )
-        self._work = BaselineWork(self.problem, self.chooses)
+        self._work = BaselineWork(self.problem, self.goal if self.chooses else None)
         in_order, closed = self.order is not None, self.closed is not None
         self.entrants = entrants_of(self.problem, tuple(self.readers), in_order, closed)
 
@@ -230,7 +231,7 @@ class InteractionStudy(Study):
             for name, problem in self.readers.items()
         }
         self.pace(runtime.out_of_time)
-        self._work = BaselineWork(self.problem, self.chooses)
+        self._work = BaselineWork(self.problem, self.goal if self.chooses else None)
         if plan.once:
             self.skip_refits("the plan has no time for them")
 
@@ -284,18 +285,30 @@ class InteractionStudy(Study):
         of_items = config.objective == "ranking" and len(self.problem.fields) == 2
         return of_items and config.serve == "best" and bool(self.baselines)
 
-    def merits(self, design: Genotype, trained: Trained[Any]) -> NDArray[np.float64]:
-        """NDCG@10 of every validation user."""
-        return self._problems.merits(design, trained.network)
+    @cached_property
+    def goal(self) -> Goal:
+        """What the served model is chosen by; usually the metric alone that validation judges."""
+        text = self.config.serve_by
+        return Goal(self.problem.metric) if text is None else goal_of(text, self.config.metrics_at)
 
     def keep_first(self, design: Genotype, trained: Trained[Any]) -> None:
         """Where new items are asked for, whose constants it chooses."""
         if self._asks_for_new_items:
             self._first = trained
 
-    def choice(self, merits: Mapping[str, NDArray[np.float64]]) -> Choice:
-        """The rule of `sif.evaluation.choice`."""
-        return chosen(merits, (*SIMPLEST_FIRST, SEARCHED))
+    def merits(self, design: Genotype, trained: Trained[Any]) -> NDArray[np.float64]:
+        """The metric of the goal of every validation user."""
+        return self._problems.merits(design, trained.network, self.goal)
+
+    def choice(
+        self, merits: Mapping[str, NDArray[np.float64]], valid: Mapping[str, Mapping[str, float]]
+    ) -> Choice:
+        """The rule of `sif.evaluation.choice`, under the bounds of the goal."""
+        return self.goal.choice(merits, valid, (*SIMPLEST_FIRST, SEARCHED))
+
+    def preferred(self, valid: Mapping[str, Mapping[str, float]]) -> str:
+        """By the goal."""
+        return super().preferred(valid) if self.config.serve_by is None else self.goal.best(valid)
 
     def baseline_model(self, name: str, params: Mapping[str, Any]) -> ServedModel:
         """Of the fit that was tested, or fitted on all rows."""
@@ -308,14 +321,14 @@ class InteractionStudy(Study):
 
     def told_choice(self, results: Results) -> str:
         """The model, and why it is the one."""
-        if results.choice is None:
+        if results.choice is None and self.config.serve_by is None:
             return ""
         served = self._served_document(results)
         return f"served: {served['expression']}: {served['rule']}"
 
     def _served_document(self, results: Results) -> dict[str, Any]:
         ours = self.expression(results.designs[SEARCHED])
-        return served_document(results, self.problem.metric, ours)
+        return served_document(results, self.goal, ours)
 
     # The plan and the model
 

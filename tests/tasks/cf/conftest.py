@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from sif.cli import main as cli
+from sif.evaluation.beyond import BEYOND
+from sif.evaluation.metrics import RANKING as ACCURACY
 from sif.utils import checkpoint
 
 ROOT = Path(__file__).parents[3]
-NAMES = ("ndcg", "recall", "hit", "mrr", "map", "precision", "coverage")
-RANKING = {f"{name}@{k}" for name in NAMES for k in (10, 20)}
+RANKING = {f"{name}@{k}" for name in (*ACCURACY, *BEYOND) for k in (10, 20)}
 RATING = {"rmse", "rmse_std", "mae"}
 FIGURES = {"search", "transforms", "surface", "test", "training"}
 OURS = ["searched", "fixed-multiply", "random-function"]

@@ -16,6 +16,7 @@ import pytest
 from sif.baselines import BASELINES, SIMPLEST_FIRST
 from sif.errors import DataError
 from sif.evaluation.choice import Choice
+from sif.evaluation.goals import Goal
 from sif.problems.base import SEARCHED
 from sif.recommender.model import ServedModel
 from sif.recommender.recommender import Recommender
@@ -88,7 +89,7 @@ def without_times(value: Any) -> Any:
 
 def force(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Validation prefers a model."""
-    monkeypatch.setattr("sif.tasks.cf.study.chosen", lambda *_: Choice(name, name))
+    monkeypatch.setattr("sif.evaluation.goals.chosen", lambda *_: Choice(name, name))
 
 
 def test_the_job_serves_what_validation_ranks_best_and_says_why(job: Job, sif: Command) -> None:
@@ -178,7 +179,7 @@ def test_a_simpler_model_that_is_as_good_is_served(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     choice = Choice("ease", "markov", 0.003, 0.0123)
-    monkeypatch.setattr("sif.tasks.cf.study.chosen", lambda *_: choice)
+    monkeypatch.setattr("sif.evaluation.goals.chosen", lambda *_: choice)
     found = job("run")
     ease, markov = (found["baselines"][n]["valid"]["ndcg@10"] for n in ("ease", "markov"))
     assert found["served"]["rule"] == (
@@ -197,7 +198,7 @@ def test_the_choice_sees_ours_and_all_baselines_on_validation_alone(
         seen.append({name: float(values.mean()) for name, values in merits.items()})
         return Choice(SEARCHED, SEARCHED)
 
-    monkeypatch.setattr("sif.tasks.cf.study.chosen", watched)
+    monkeypatch.setattr("sif.evaluation.goals.chosen", watched)
     found = job("run")
     expected = {SEARCHED: found["valid"]["ndcg@10"]}
     expected |= {name: one["valid"]["ndcg@10"] for name, one in found["baselines"].items()}
@@ -308,14 +309,14 @@ def test_what_stands_for_the_searched_function_is_named(choice: Choice | None) -
     entries: Any = dict.fromkeys((SEARCHED, "closed", "als"), entry)
     alone: Any = None
     results = Results({}, {}, {}, entries, alone, 0.0, {}, choice=choice, stands="closed")
-    found = served_document(results, "ndcg@10", "a closed form")
+    found = served_document(results, Goal("ndcg@10"), "a closed form")
     if choice is None:
         assert found["rule"] == "closed, which stands for the searched function, without a choice"
     else:
         assert found["leader"] == "closed" and "searched" not in found["rule"]
         assert found.keys() >= {"behind", "error"}
     assert found["name"] == ("als" if choice and choice.name == "als" else "closed")
-    itself = served_document(replace(results, stands=None), "ndcg@10", "multiply")
+    itself = served_document(replace(results, stands=None), Goal("ndcg@10"), "multiply")
     assert itself["name"] in (SEARCHED, "als") and "closed" not in itself["rule"]
 
 
