@@ -126,6 +126,20 @@ class Goal:
         return f"{kept} of {len(short)} {models} {self.told}"
 
 
+def undominated(merits: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Models that no other one beats: at least as good in all objectives, and better in one.
+
+    Args:
+        merits: (n, m), the higher the better.
+
+    Returns:
+        Bool (n,).
+    """
+    as_good = (merits[:, None, :] >= merits[None, :, :]).all(axis=2)
+    better = (merits[:, None, :] > merits[None, :, :]).any(axis=2)
+    return np.asarray(~(as_good & better).any(axis=0))
+
+
 def goal_of(text: str, cutoffs: Collection[int]) -> Goal:
     """Reads a goal.
 

@@ -7,6 +7,7 @@ is chosen and no setting of the caller's is changed.
 from __future__ import annotations
 
 from sif.plots.cells import cell_graphs
+from sif.plots.front import Bounded, FrontPoint, objective_front
 from sif.plots.function import history_decays, interaction_surface, transform_curves
 from sif.plots.gates import Strips, gate_trajectories
 from sif.plots.methods import anytime_curves, method_points
@@ -16,6 +17,8 @@ from sif.plots.splits import group_comparison, last_gaps, split_timeline
 from sif.plots.trajectories import alpha_trajectories
 
 __all__ = [
+    "Bounded",
+    "FrontPoint",
     "RankRow",
     "Strips",
     "alpha_trajectories",
@@ -28,6 +31,7 @@ __all__ = [
     "interaction_surface",
     "last_gaps",
     "method_points",
+    "objective_front",
     "split_timeline",
     "test_comparison",
     "transform_curves",

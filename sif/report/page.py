@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sif.errors import first_line
 from sif.report import (
+    beyond,
     cells,
     costs,
     data,
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 SECTIONS: Sequence[Callable[[RunFiles], Section | None]] = (
-    verdict.section, moments.section, results.section, found.section, cells.section, search.section,
-    cells.errors, cells.readings, groups.section, data.section, recommendations.section,
-    costs.section, settings.section,
+    verdict.section, moments.section, results.section, beyond.section, found.section,
+    cells.section, search.section, cells.errors, cells.readings, groups.section, data.section,
+    recommendations.section, costs.section, settings.section,
 )  # fmt: skip
 """In their order on the page."""
 FILTERS: Mapping[str, Callable[..., str]] = {

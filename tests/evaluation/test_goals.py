@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sif.errors import ConfigError
 from sif.evaluation.beyond import BEYOND
 from sif.evaluation.choice import chosen
-from sif.evaluation.goals import Bound, Goal, goal_of
+from sif.evaluation.goals import Bound, Goal, goal_of, undominated
 from sif.evaluation.metrics import RANKING, ranking_metrics
 
 CUTOFFS = (10, 20)
@@ -108,6 +108,15 @@ def test_the_choice_is_that_of_the_usual_rule_among_those_that_keep_the_bounds()
         else:
             assert found.name == max(names, key=lambda n: coverage[n]["coverage@10"])
             assert found.among == "no model has coverage@10 >= 0.5, and the closest is served"
+
+
+def test_nobody_beats_the_undominated() -> None:
+    rng = np.random.default_rng(2)
+    for levels in (3, 100):
+        merits = rng.integers(0, levels, (25, 2)).astype(np.float64)
+        for row, found in zip(merits, undominated(merits), strict=True):
+            beaten = any((o >= row).all() and (o > row).any() for o in merits)
+            assert found != beaten
 
 
 def test_without_bounds_the_choice_is_the_usual_one() -> None:

@@ -261,8 +261,22 @@ FIGURES = {
     "groups": lambda: groups(["ours", "ease", "als"]),
     "one model in groups": lambda: groups([LONG]),
     "odd groups": lambda: compared({ODD: [(0.0, 0.0, 0.0)]}, [LONG], [ODD], LONG),
+    "objectives": lambda: objectives(["searched", "ease", "als", LONG, ODD]),
+    "many by objectives": lambda: objectives([f"m{n}" for n in range(20)]),
+    "one by objectives": lambda: objectives(["searched"]),
+    "none by objectives": lambda: objectives([]),
     "no groups": lambda: compared({}, [], ["ours"], "rmse"),
 }
+
+
+def objectives(names: list[str]) -> Figure:
+    rng = np.random.default_rng(0)
+    points = [
+        plots.FrontPoint(name, float(rng.random()), rng.random(2).tolist(), n == 0, [n < 3, n < 2])
+        for n, name in enumerate(names)
+    ]
+    bounded = [plots.Bounded("coverage@10", low=0.3), plots.Bounded("arp@10", high=0.5)]
+    return plots.objective_front.build(points, "ndcg@10", bounded)
 
 
 def png(path: Path) -> np.ndarray:
@@ -794,3 +808,24 @@ def test_a_front_is_what_nothing_cheaper_beats() -> None:
         (1.0, 3.0),
         (2.0, 0.5),
     ]
+
+
+def test_objectives_show_models_bounds_and_the_front() -> None:
+    points = [
+        plots.FrontPoint("a", 0.3, [0.1], False, [True]),
+        plots.FrontPoint("b", 0.2, [0.5], True, [True]),
+        plots.FrontPoint("c", 0.1, [0.4], False, [False]),
+        plots.FrontPoint("lost", np.nan, [0.4], False, [False]),
+    ]
+    bounded = [plots.Bounded("coverage@10", low=0.3, high=0.45)]
+    figure = plots.objective_front.build(points, "ndcg@10", bounded)
+    (axes,) = figure.axes
+    assert series(figure, 0, "b (served)").tolist() == [[0.5, 0.2]]
+    assert series(figure, 0, "c").tolist() == [[0.4, 0.1]]
+    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert texts == ["a", "b (served)", "c"]
+    front = [line for line in axes.lines if len(line.get_xdata()) == 2 and line.get_zorder() == 2]
+    assert [list(line.get_xdata()) for line in front] == [[0.1, 0.5]]
+    low, high = axes.get_xlim()
+    shaded = sorted((p.get_x(), p.get_x() + p.get_width()) for p in axes.patches)
+    np.testing.assert_allclose(shaded, [(low, 0.3), (0.45, high)])

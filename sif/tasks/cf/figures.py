@@ -23,6 +23,7 @@ from sif.spaces.interaction.registry import design_of
 from sif.spaces.linear.network import OrderNetwork
 from sif.tasks.base import Results
 from sif.tasks.cf import splits as protocol
+from sif.tasks.cf.beyond import draw_front
 from sif.tasks.summary import namesakes
 
 _FORMER_SCORES = {"switch": "replacement_loss"}
@@ -106,6 +107,7 @@ def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
         plots.interaction_surface(
             paths[-1], function["x"], function["x"], function["surface"], function["expression"]
         )
+    paths += draw_front(document.get("goal"), folder)
     return [*paths, *protocol.draw(document.get("protocol", {}), folder)]
 
 

@@ -46,6 +46,7 @@ from sif.tasks.cf import figures, report_data
 from sif.tasks.cf import opening as opening_lines
 from sif.tasks.cf import summary_words as words
 from sif.tasks.cf.baseline_work import BaselineWork
+from sif.tasks.cf.beyond import beyond_table, goal_document
 from sif.tasks.cf.columns import columns
 from sif.tasks.cf.entrants import FAR_AHEAD, entrants_of, without_prospect
 from sif.tasks.cf.new_items import NewItemResults, asks_for_new_items, tested_new_items
@@ -462,6 +463,7 @@ class InteractionStudy(Study):
         asked = results.entries, self.test_part, results.verdict, self.problem.metric
         ours = results.named(SEARCHED, SEARCHED)
         groups = [text for text in (group_table(*asked, ours),) if text]
+        beyond = beyond_table(results.entries) if self.config.objective == "ranking" else ""
         if self.config.objective == "ranking":
             order = self.problem.cold_choice.order.name
             groups += told_by_group(*asked, self._warm_comparison(results), order, ours)
@@ -470,7 +472,7 @@ class InteractionStudy(Study):
         new = self._new_items(results)
         groups += [new.text()] if new is not None else []
         planted = self._planted(results.found.get(SEARCHED))
-        return [text for text in ("\n".join(groups), planted) if text]
+        return [text for text in (beyond, "\n".join(groups), planted) if text]
 
     @cached_property
     def _asks_for_new_items(self) -> bool:
@@ -606,13 +608,22 @@ class InteractionStudy(Study):
 
     def figure_data(self, results: Results) -> dict[str, Any]:
         """Search, function, trainings, test and split."""
-        return figures.figure_data(self.problem, results, self.split, self.test_part)
+        found = figures.figure_data(self.problem, results, self.split, self.test_part)
+        return {**found, **self._on_goal(results)}
+
+    def _on_goal(self, results: Results) -> dict[str, Any]:
+        """The models that the goal chooses among; empty: it has no bounds."""
+        goal = self.goal
+        return (
+            {"goal": goal_document(goal, results, self.entrants.fallbacks)} if goal.bounds else {}
+        )
 
     def page_data(self, results: Results) -> dict[str, Any]:
         """The data, groups, and recommendations beside those of another model."""
         metric, skipped = self.problem.metric, self.entrants.compared
         models = report_data.shown_models(results, self._tested, metric, skipped)
-        return report_data.page_document(results, models, self.split, self.test_part, metric)
+        found = report_data.page_document(results, models, self.split, self.test_part, metric)
+        return {**found, **self._on_goal(results)}
 
     # Records in trackers
 
