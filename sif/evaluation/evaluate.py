@@ -16,11 +16,12 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
+from sif.data.features import Features
 from sif.data.interactions.interactions import Interactions
 from sif.data.interactions.parts import TEST
 from sif.data.interactions.split import Split
 from sif.errors import ConfigError, DataError, NotNumberError, ShapeError
-from sif.evaluation.beyond import Popularity, beyond_accuracy
+from sif.evaluation.beyond import Popularity, beyond_accuracy, beyond_by_features
 from sif.evaluation.histories import HistoryReader
 from sif.evaluation.metrics import mae, ranking_metrics, rmse
 from sif.retrieval.topk import best_columns
@@ -154,7 +155,8 @@ def evaluate(
     rows = split.interactions
     if not is_valid and rows.moment is not None and isinstance(scorer, HistoryReader):
         scorer = scorer.knowing(rows.select(split.part != TEST))
-    return evaluate_on(scorer, split.train, history, truth, objective, cutoffs)
+    features = None if is_valid else rows.item_features
+    return evaluate_on(scorer, split.train, history, truth, objective, cutoffs, features)
 
 
 def evaluate_on(
@@ -164,13 +166,14 @@ def evaluate_on(
     truth: Interactions,
     objective: Objective,
     cutoffs: Sequence[int] = CUTOFFS,
+    features: Features | None = None,
 ) -> Evaluation:
     """`evaluate` on parts given one by one, for callers that must never hold the test part.
 
     The scorer was fitted on `train`; in rankings the pairs of the parts in `history` are masked.
     """
     if objective == "ranking" and isinstance(scorer, RankingScorer):
-        return rank_all_items(scorer, history, truth, cutoffs)
+        return rank_all_items(scorer, history, truth, cutoffs, features=features)
     if objective == "rating" and isinstance(scorer, RatingScorer):
         return sharing().told(rating_errors(scorer, train, truth))
     raise ConfigError(f"objective {objective}: {type(scorer).__name__} has no method for it")
@@ -182,6 +185,7 @@ def rank_all_items(
     truth: Interactions,
     cutoffs: Sequence[int] = CUTOFFS,
     chunk: int | None = None,
+    features: Features | None = None,
 ) -> Evaluation:
     """Ranks all items for every user with a relevant item in the part (`evaluated_users`).
 
@@ -194,6 +198,7 @@ def rank_all_items(
         truth: the evaluated part.
         cutoffs: lengths of the list at which every metric is taken.
         chunk: users scored at once; None lets 16 MB of scores decide.
+        features: of items, by which lists are diverse and calibrated; None: that is not measured.
 
     Raises:
         DataError: The part is empty, meets the masked history, or a score is not a number.
@@ -226,6 +231,12 @@ def rank_all_items(
         per_user |= at_k
     popularity = Popularity.of(history, truth.sizes)
     beyond, beyond_per_user = beyond_accuracy(top, hits, popularity, cutoffs)
+    if features is not None:
+        had, items = sp.csr_array(hidden - relevant), truth.vocabularies[1]
+        had.eliminate_zeros()
+        more = beyond_by_features(top, had, features, items, cutoffs)
+        beyond |= {name: float(values.mean()) for name, values in more.items()}
+        beyond_per_user |= more
     return Evaluation(metrics | beyond, users, per_user | beyond_per_user, left_out)
 
 

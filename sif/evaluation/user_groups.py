@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sif.data.interactions.interactions import Interactions
-from sif.evaluation.beyond import BEYOND
+from sif.evaluation.beyond import BEYOND, BY_FEATURES
 from sif.evaluation.cold_start import Mask, cold_rows
 from sif.evaluation.evaluate import Evaluation, pair_matrix
 
@@ -109,7 +109,7 @@ def _ranking(found: Evaluation, train: Interactions, truth: Interactions) -> dic
     names = [COLD_USER, *history_names()]
     accuracy = {
         name: values for name, values in found.per_user.items()
-        if name.partition("@")[0] not in BEYOND
+        if name.partition("@")[0] not in (*BEYOND, *BY_FEATURES)
     }  # fmt: skip
     found = replace(found, per_user=accuracy)
     result = {

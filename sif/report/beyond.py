@@ -17,6 +17,8 @@ COLUMNS = {
     "arp": ("popularity", 1, "users who have an item of the list, on average"),
     "long_tail": ("long tail", 4, "share of the list beyond the items with 80 % of all rows"),
     "serendipity": ("serendipity", 4, "hits, by how much lower popularity has them"),
+    "diversity": ("diversity", 4, "distance of two items of a list by their features"),
+    "calibration": ("miscalibration", 4, "divergence of a list's categories from the user's"),
 }
 """Metric to its heading, its decimals and its meaning."""
 K = 10

@@ -4,6 +4,7 @@ All metrics take lists (n_users, k) of numbers of items, best first, -1 where a 
 `IndexedRecommender.top` answers. At another cut-off, give `lists[:, :k]`.
 """
 
+from sif.evaluation.beyond.by_features import BY_FEATURES, beyond_by_features
 from sif.evaluation.beyond.calibration import calibration, category_shares
 from sif.evaluation.beyond.diversity import diversity
 from sif.evaluation.beyond.exposure import coverage, gini
@@ -15,11 +16,13 @@ from sif.evaluation.beyond.similarity import ItemSimilarity, cosine_similarity, 
 
 __all__ = [
     "BEYOND",
+    "BY_FEATURES",
     "Gap",
     "ItemSimilarity",
     "Popularity",
     "average_popularity",
     "beyond_accuracy",
+    "beyond_by_features",
     "calibration",
     "category_shares",
     "cosine_similarity",

@@ -14,6 +14,8 @@ from sif.errors import DataError, ShapeError
 from sif.evaluation.beyond.lists import Items
 
 Floats32 = NDArray[np.float32]
+_WIDE = 512
+"""Sparse features above which pairs are multiplied one by one."""
 _CHUNK_ELEMENTS = 1 << 22
 """Features held at once: 2^22 float32 values are 16 MB."""
 
@@ -47,21 +49,37 @@ class ItemSimilarity:
             Which lists (b of them), and float32 (b, p, p); 0 where an item is missing.
         """
         length = max(lists.shape[1], 1)
-        step = max(1, _CHUNK_ELEMENTS // (length * max(self.rows.shape[1], length)))
+        wide = sparse.issparse(self.rows) and self.rows.shape[1] > _WIDE
+        products, each = self._products, length * max(self.rows.shape[1], length)
+        if wide:
+            filled = self.rows.nnz // max(self.n_items, 1) + 1
+            products, each = self._sparse_products, length * (length + 1) // 2 * filled
+        step = max(1, _CHUNK_ELEMENTS // each)
         for start in range(0, len(lists), step):
             here = slice(start, min(start + step, len(lists)))
             there = lists[here] >= 0
-            rows = self._dense(np.where(there, lists[here], 0))
-            rows[~there] = 0.0
-            yield here, self.measured(rows @ rows.transpose(0, 2, 1))
+            common = products(np.where(there, lists[here], 0))
+            common *= there[:, :, None] & there[:, None, :]
+            yield here, self.measured(common)
 
-    def _dense(self, items: Items) -> Floats32:
-        """Rows (b, p, m) of items (b, p)."""
-        if not sparse.issparse(self.rows):
-            return np.asarray(self.rows[items], dtype=np.float32)
-        distinct, place = np.unique(items, return_inverse=True)
-        dense = self.rows[distinct].toarray()
-        return np.asarray(dense[place.reshape(items.shape)], dtype=np.float32)
+    def _products(self, items: Items) -> Floats32:
+        """Inner products (b, p, p) of the rows of items (b, p)."""
+        rows = self.rows
+        if sparse.issparse(rows):
+            distinct, place = np.unique(items, return_inverse=True)
+            rows, items = rows[distinct].toarray(), place.reshape(items.shape)
+        some = np.asarray(rows[items], dtype=np.float32)
+        return np.asarray(some @ some.transpose(0, 2, 1), dtype=np.float32)
+
+    def _sparse_products(self, items: Items) -> Floats32:
+        """The same, pair by pair: of many features an item has few."""
+        first, second = np.triu_indices(items.shape[1])
+        one, other = (self.rows[items[:, at].ravel()] for at in (first, second))
+        products = np.asarray(one.multiply(other).sum(axis=1), dtype=np.float32)
+        products = products.reshape(len(items), len(first))
+        found = np.zeros((*items.shape, items.shape[1]), np.float32)
+        found[:, first, second] = found[:, second, first] = products
+        return found
 
 
 def cosine_similarity(matrix: Any) -> ItemSimilarity:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sif import plots
-from sif.evaluation.beyond import BEYOND
+from sif.evaluation.beyond import BEYOND, BY_FEATURES
 from sif.evaluation.goals import Goal, undominated
 from sif.evaluation.metrics import merit
 from sif.problems.base import SEARCHED
@@ -20,11 +20,15 @@ from sif.tasks.summary import namesakes
 K = 10
 """Length of the lists that are shown."""
 HEADS = {
-    "coverage": "coverage", "gini": "Gini", "novelty": "novelty", "arp": "popularity",
-    "long_tail": "tail", "serendipity": "serendip.",
+    "coverage": "cover", "gini": "Gini", "novelty": "novel", "arp": "popular", "long_tail": "tail",
+    "serendipity": "serendip", "diversity": "diverse", "calibration": "miscal",
 }  # fmt: skip
 """Name of a metric to its column: a terminal is narrow."""
 FORMATS = {"novelty": ".2f", "arp": ".1f"}
+MEANT = {
+    "diversity": "distance of two items\nof a list",
+    "calibration": "divergence of its categories from the user's",
+}
 FRONT = "front.png"
 
 
@@ -34,15 +38,18 @@ def beyond_table(entries: Mapping[str, Entry]) -> str:
     Args:
         entries: Of a job of rankings.
     """
+    known = [one.test.metrics for one in entries.values()]
+    more = [name for name in BY_FEATURES if all(f"{name}@{K}" in one for one in known)]
+    names = (*BEYOND, *more)
     rows = [
-        [name, *(f"{entry.test.metrics[f'{m}@{K}']:{FORMATS.get(m, '.4f')}}" for m in BEYOND)]
+        [name, *(f"{entry.test.metrics[f'{m}@{K}']:{FORMATS.get(m, '.3f')}}" for m in names)]
         for name, entry in entries.items()
     ]
-    heads = ["more than accuracy", *(HEADS[name] for name in BEYOND)]
+    told = "".join(f", {MEANT[name]}" for name in more)
     return (
-        f"{table(heads, rows)}\n"
+        f"{table(['beyond accuracy', *(HEADS[name] for name in names)], rows)}\n"
         f"test, lists of {K}: share of the items in any list, its inequality (0: none), bits of "
-        "surprise,\nusers of an item, share of the long tail, hits that popularity misses"
+        f"surprise,\nusers of an item, share of the long tail, hits that popularity misses{told}"
     )
 
 

@@ -40,6 +40,23 @@ def test_means_over_pairs(kind: str, form: Callable[[Any], Any]) -> None:
     assert found[4] == 0.0
 
 
+@pytest.mark.parametrize("make", [cosine_similarity, jaccard_similarity])
+def test_few_of_many_features_are_as_all(
+    make: Callable[[Any], ItemSimilarity], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(4)
+    matrix = sparse.csr_array(rng.integers(1, 3, (12, 700)) * (rng.random((12, 700)) < 0.05))
+    lists = np.stack([rng.permutation(12)[:5] for _ in range(7)])
+    lists[2, 3:] = -1
+    wide = list(make(matrix).within(lists))
+    monkeypatch.setattr("sif.evaluation.beyond.similarity._CHUNK_ELEMENTS", 2000)
+    pieces = list(make(matrix).within(lists))
+    assert len(pieces) > 1
+    dense = np.concatenate([found for _, found in make(matrix.toarray()).within(lists)])
+    for found in (wide, pieces):
+        np.testing.assert_allclose(np.concatenate([x for _, x in found]), dense, atol=1e-6)
+
+
 def test_many_lists_are_measured_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     similarity = cosine_similarity(np.random.default_rng(1).normal(size=(9, 4)))
     lists = np.stack([np.random.default_rng(n).permutation(9)[:3] for n in range(11)])
