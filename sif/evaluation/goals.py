@@ -57,7 +57,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class Goal:
-    """What the served model is chosen by.
+    """A metric to be the best in, and bounds on others: a served model is chosen by them.
 
     Attributes:
         metric: Of single users; is to be as good as possible.

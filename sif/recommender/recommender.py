@@ -404,8 +404,8 @@ class Recommender(Estimator):
             NotFittedError: There is no model yet.
             UnknownIdError: An unknown user (unless `unknown` is "popular") or item.
             ConfigError: n is less than 1 or beyond 10,000 and the catalogue, another word for
-                `exclude_seen`, the function ranks items alike for all users, the model is of other
-                fields, or a step does not fit it.
+                `exclude_seen`, the function ranks items alike for all users, or the model is of
+                other fields. Or a step does not fit the model.
             DataError: Scores that are not numbers.
 
         Examples:

@@ -1,4 +1,4 @@
-"""What re-ranking costs in accuracy, and what it gains beyond: the same users with and without."""
+"""The cost of re-ranking in accuracy, and its gain beyond: the same users with and without."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def rerank_cost(
     model: Recommender, data: Any, rerank: Any, n: int = 10, *, features: Any = None,
     categories: Any = None, pool: int | None = None, seed: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
-    """What re-ranking costs in accuracy and gains beyond it, on held-out interactions.
+    """Measures what re-ranking costs in accuracy and gains beyond it, on held-out interactions.
 
     Give interactions that the model was not fitted on, such as the validation part of a model that
     was fitted with `refit="none"`: the strength of a step is then chosen on them.

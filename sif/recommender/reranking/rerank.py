@@ -86,7 +86,7 @@ def reranked_new(
 
 @dataclass(frozen=True, eq=False)
 class _Asked:
-    """What all users are asked for alike."""
+    """The part of a request that is the same for all users."""
 
     server: IndexedRecommender
     k: int

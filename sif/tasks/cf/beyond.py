@@ -26,7 +26,7 @@ HEADS = {
 """Name of a metric to its column: a terminal is narrow."""
 FORMATS = {"novelty": ".2f", "arp": ".1f"}
 MEANT = {
-    "diversity": "distance of two items\nof a list",
+    "diversity": "\ndistance of two items of a list",
     "calibration": "divergence of its categories from the user's",
 }
 FRONT = "front.png"
@@ -48,8 +48,8 @@ def beyond_table(entries: Mapping[str, Entry]) -> str:
     told = "".join(f", {MEANT[name]}" for name in more)
     return (
         f"{table(['beyond accuracy', *(HEADS[name] for name in names)], rows)}\n"
-        f"test, lists of {K}: share of the items in any list, its inequality (0: none), bits of "
-        f"surprise,\nusers of an item, share of the long tail, hits that popularity misses{told}"
+        f"test, lists of {K}: share of the items in any list, their inequality, bits of surprise,\n"
+        f"users of an item, share of the long tail, hits that popularity misses{told}"
     )
 
 

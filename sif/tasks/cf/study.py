@@ -288,7 +288,7 @@ class InteractionStudy(Study):
 
     @cached_property
     def goal(self) -> Goal:
-        """What the served model is chosen by; usually the metric alone that validation judges."""
+        """The aim of the choice of the served model; usually the metric that validation judges."""
         text = self.config.serve_by
         return Goal(self.problem.metric) if text is None else goal_of(text, self.config.metrics_at)
 
