@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sif.errors import DataError, ShapeError
-from sif.evaluation.metrics import resampled_sums
 
 _LEVEL = 0.95
 RESAMPLES = 2_000
 """Resamples of the bootstrap, and shuffles of the test."""
+MANY = 1_000
+"""Users of a group from which on its resampled mean is drawn from its normal limit."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def group_gap(values: ArrayLike, groups: ArrayLike, seed: int, n: int = RESAMPLE
     means = np.bincount(place, value) / sizes
     drawn = np.stack(
         [
-            resampled_sums(value[place == g][:, None], seed + g, n)[:, 0] / sizes[g]
+            _resampled_means(value[place == g], np.random.default_rng((seed, g)), n)
             for g in range(len(names))
         ]
     )
@@ -83,14 +84,28 @@ def group_gap(values: ArrayLike, groups: ArrayLike, seed: int, n: int = RESAMPLE
     return Gap(gap, float(low), float(high), p, best, worst, told)
 
 
+def _resampled_means(
+    values: NDArray[np.float64], rng: np.random.Generator, n: int
+) -> NDArray[np.float64]:
+    """Means (n,) of resamples with replacement."""
+    if len(values) >= MANY:
+        error = values.std() / np.sqrt(len(values))
+        return np.asarray(values.mean() + error * rng.standard_normal(n))
+    times = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), size=n)
+    return np.asarray(times @ values / len(values))
+
+
 def _shuffled_share(
-    value: NDArray[np.float64], sizes: NDArray[np.int64], gap: float,
-    rng: np.random.Generator, n: int,
+    value: NDArray[np.float64], sizes: NDArray[np.int64], gap: float, rng: np.random.Generator,
+    n: int,
 ) -> float:  # fmt: skip
     """P-value of a permutation test; the data themselves are one of the shuffles."""
-    edges = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    as_large = 1
-    for _ in range(n):
-        means = np.add.reduceat(rng.permutation(value), edges) / sizes
-        as_large += bool(np.ptp(means) >= gap * (1 - 1e-12))
-    return as_large / (n + 1)
+    if sizes.min() >= MANY:
+        drawn = rng.standard_normal((n, len(sizes))) * value.std() / np.sqrt(sizes)
+        gaps = np.ptp(drawn - (drawn @ sizes / len(value))[:, None], axis=1)
+    else:
+        edges = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        gaps = np.array(
+            [np.ptp(np.add.reduceat(rng.permutation(value), edges) / sizes) for _ in range(n)]
+        )
+    return float((1 + (gaps >= gap * (1 - 1e-12)).sum()) / (n + 1))

@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from sif.evaluation.beyond.calibration import ALPHA, distributions, divergence
+from sif.evaluation.beyond.calibration import ALPHA, distributions
 from sif.recommender.reranking.candidates import Candidates, Places, rows_at_once
 from sif.recommender.reranking.features import Last, categories_of
 from sif.recommender.reranking.step import Request, Step, number_from
 
 Floats = NDArray[np.float64]
+_TINY = 1e-300
+"""In place of 0 in logarithms that are multiplied by 0."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +98,14 @@ def calibrated_places(
     left, chosen = there.copy(), np.full((len(there), k), -1)
     described = np.asarray(mass.any(axis=2))
     sums, counts = np.zeros(wanted.shape), np.zeros(len(there))
+    # KL(p || q~) is a constant of the user less the sum of p log q~.
+    constant = (wanted * np.log(np.maximum(wanted, _TINY))).sum(axis=1, keepdims=True)
     for place in range(min(k, there.shape[1])):
         total = counts[:, None] + described
-        found = (sums[:, None, :] + mass) / np.maximum(total, 1)[:, :, None]
-        away = divergence(wanted[:, None, :], found, alpha)
+        smooth = (sums[:, None, :] + mass) * ((1 - alpha) / np.maximum(total, 1))[:, :, None]
+        smooth += alpha * wanted[:, None, :]
+        logs = np.log(np.maximum(smooth, _TINY, out=smooth), out=smooth)
+        away = constant - np.einsum("bpg,bg->bp", logs, wanted)
         values = (1 - strength) * relevance - strength * away
         best = np.where(left, values, -np.inf).argmax(axis=1)
         taken = left[users, best]

@@ -39,6 +39,20 @@ def test_without_a_difference_p_is_evenly_spread() -> None:
     assert 0.02 <= np.mean(np.array(found) <= 0.1) <= 0.19
 
 
+def test_the_normal_limit_is_that_of_resamples_and_shuffles(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(9)
+    groups = np.repeat([0, 1, 2], [1100, 1300, 1000])
+    values = rng.random(3400) + 0.02 * (groups == 1)
+    limit = group_gap(values, groups, seed=2)
+    monkeypatch.setattr("sif.evaluation.beyond.fairness.MANY", 10**9)
+    drawn = group_gap(values, groups, seed=2)
+    assert limit.gap == drawn.gap
+    assert (limit.low, limit.high) == pytest.approx((drawn.low, drawn.high), abs=0.003)
+    assert limit.p == pytest.approx(drawn.p, abs=0.04)
+
+
 def test_bad_groups_are_refused() -> None:
     with pytest.raises(DataError, match="groups: expected at least two, found 1"):
         group_gap([1.0, 2.0], ["a", "a"], seed=0)
