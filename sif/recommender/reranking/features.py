@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from sif.data.features import Features
 from sif.data.interactions import Vocabulary
 from sif.data.interactions.ids import id_strings
 from sif.errors import ConfigError, DataError
@@ -20,6 +21,7 @@ from sif.evaluation.beyond import (
     cosine_similarity,
     jaccard_similarity,
 )
+from sif.evaluation.beyond.by_features import LABELED, labels_of
 from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.model import ServedModel
 from sif.utils.argument_types import shown
@@ -95,28 +97,37 @@ def table_of(features: Any, model: ServedModel) -> ItemTable:
     Args:
         features: Item id to a label or several, as a mapping or a series; a data frame of numbers
             with item ids as its index; the name of a column of the item features that the model was
-            fitted with; or features with a method `aligned`.
+            fitted with; or such features, of which the labels count, if there are any.
         model: Has the vocabulary.
 
     Raises:
         ConfigError: Another form, or a name that the model's features do not have.
-        DataError: Values that are no numbers.
+        DataError: Values that are no numbers, or features of none of the items.
     """
     items = model.vocabularies[1]
     if isinstance(features, str):
         return _column(features, model)
-    if hasattr(features, "aligned"):
-        return ItemTable(sparse.csr_array(features.aligned(items)), labels=False)
+    if isinstance(features, Features):
+        labels = labels_of(features, items)
+        table = features.aligned(items) if labels is None else labels
+        return _known(ItemTable(sparse.csr_array(table), labels is not None))
     if isinstance(features, pd.DataFrame):
-        return _numbers(features, items)
+        return _known(_numbers(features, items))
     if isinstance(features, pd.Series | Mapping):
-        return _labels(dict(features.items()), items)
+        return _known(_labels(list(features.items()), items))
     raise ConfigError(f"features: expected {FORMS}, found {shown(features)}")
+
+
+def _known(table: ItemTable) -> ItemTable:
+    """A table with features of at least one of the model's items."""
+    if not table.matrix.shape[1] or not (table.matrix != 0).sum():
+        raise DataError("features: expected some of the model's items, found none")
+    return table
 
 
 def _column(name: str, model: ServedModel) -> ItemTable:
     """A column of the model's own features."""
-    own = getattr(model, "item_features", None)
+    own = model.item_features
     if own is None:
         raise ConfigError(
             f"features: expected a model that was fitted with item features, which have a column "
@@ -127,7 +138,7 @@ def _column(name: str, model: ServedModel) -> ItemTable:
         raise unknown("features", name, columns)
     column = columns[name]
     matrix = sparse.csr_array(own.aligned(model.vocabularies[1]))[:, column.start : column.stop]
-    return ItemTable(sparse.csr_array(matrix), labels=column.kind in ("category", "tags"))
+    return ItemTable(sparse.csr_array(matrix), labels=column.kind in LABELED)
 
 
 def _numbers(frame: pd.DataFrame, items: Vocabulary) -> ItemTable:
@@ -138,16 +149,21 @@ def _numbers(frame: pd.DataFrame, items: Vocabulary) -> ItemTable:
         raise DataError(
             "features: expected columns of numbers, with item ids as the index, found others"
         ) from None
-    rows = items.lookup(id_strings(frame.index))
+    texts = id_strings(frame.index)
+    if (twice := pd.Index(texts).duplicated()).any():
+        raise DataError(
+            f"features: expected each item id once, found {str(texts[twice][0])!r} twice"
+        )
+    rows = items.lookup(texts)
     matrix = np.zeros((len(items), values.shape[1]))
     matrix[rows[rows >= 0]] = values[rows >= 0]
     return ItemTable(matrix, labels=False)
 
 
-def _labels(labels: Mapping[Any, Any], items: Vocabulary) -> ItemTable:
-    """A label, or several, by item id: 1 for each that an item has."""
-    rows = items.lookup(id_strings(list(labels)))
-    listed = [_listed(value) for value in labels.values()]
+def _labels(labels: Sequence[tuple[Any, Any]], items: Vocabulary) -> ItemTable:
+    """A label, or several, by item id, which may be repeated: 1 for each that an item has."""
+    rows = items.lookup(id_strings([item for item, _ in labels]))
+    listed = [_listed(value) for _, value in labels]
     names = sorted({label for one in listed for label in one})
     number = {label: n for n, label in enumerate(names)}
     pairs = [
@@ -162,9 +178,8 @@ def _labels(labels: Mapping[Any, Any], items: Vocabulary) -> ItemTable:
 
 def _listed(value: Any) -> list[str]:
     """Labels as texts; a missing one is none."""
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        return [] if pd.isna(value) else [str(value)]
-    return [str(one) for one in value]
+    several = isinstance(value, Iterable) and not isinstance(value, str)
+    return [str(one) for one in (value if several else [value]) if not pd.isna(one)]
 
 
 _VECTORS: WeakKeyDictionary[IndexedRecommender, ItemSimilarity] = WeakKeyDictionary()

@@ -189,6 +189,36 @@ def test_features_as_numbers_and_as_labels_agree(model: sif.Recommender) -> None
     assert len({KIND[i] for i in top(model, n=3, rerank=[Mmr(1.0, features=KIND)])}) == 3
 
 
+def test_an_id_may_be_repeated_for_several_labels(model: sif.Recommender) -> None:
+    both = {item: [kind, "all"] for item, kind in KIND.items()}
+    rows = pd.DataFrame(both.items(), columns=["item", "kind"]).explode("kind")
+    asked = {"n": 9, "rerank": [AtMost(2, both)]}
+    assert top(model, **{**asked, "rerank": [AtMost(2, rows.set_index("item").kind)]}) == top(
+        model, **asked
+    )
+
+
+def test_columns_of_the_models_own_features_are_named(orders: pd.DataFrame) -> None:
+    frame = pd.DataFrame({"item": list(KIND), "kind": list(KIND.values()),
+                          "price": np.arange(N_ITEMS) ** 1.5})  # fmt: skip
+    settings = {"search.epochs": 2, "train.epochs": 3, "train.l2": [1.0]}
+    made = sif.Recommender(dimension=4, threads=1, baselines=[], settings=settings)
+    own = made.fit(orders, refit="none", item_features=frame)
+    for step, other in ((AtMost(1, "kind"), AtMost(1, KIND)),
+                        (Mmr(0.6, features="kind"), Mmr(0.6, features=KIND)),
+                        (Calibrated(own.fitted_model().item_features), Calibrated(KIND)),
+                        ):  # fmt: skip
+        assert top(own, n=3, rerank=[step]) == top(own, n=3, rerank=[other])
+    assert len(top(own, n=3, rerank=[Mmr(0.6, features="price")])) == 3
+    with pytest.raises(ConfigError, match=r"features: .*'prize'.*price"):
+        top(own, rerank=[Mmr(features="prize")])
+
+
+def test_nobody_asks_for_nothing(model: sif.Recommender) -> None:
+    items, scores = model.recommend([], 3, rerank=[Mmr(), Pin("i1")], as_arrays=True)
+    assert items.shape == scores.shape == (0, 3)
+
+
 def test_a_step_serves_several_models(model: sif.Recommender) -> None:
     step = Mmr(0.8, features=KIND)
     first = top(model, n=5, rerank=[step])
@@ -211,6 +241,8 @@ def test_a_step_serves_several_models(model: sif.Recommender) -> None:
     ([Mmr(features=3)], "features: expected labels by item id, a data frame .* found 3"),
     ([Mmr(features="genre")], "features: expected a model that was fitted with item features"),
     ([Mmr(features=pd.DataFrame({"a": ["x"]}, index=["i1"]))], "expected columns of numbers"),
+    ([Mmr(features={"i99": "tea"})], "features: expected some of the model's items, found none"),
+    ([Mmr(features=pd.DataFrame({"a": [1, 2]}, index=["i1", "i1"]))], "once, found 'i1' twice"),
     ([Calibrated(pd.DataFrame({"a": [-1.0]}, index=["i1"]))], "weights of at least 0"),
 ])  # fmt: skip
 def test_bad_steps_are_named(model: sif.Recommender, steps: Any, message: str) -> None:
