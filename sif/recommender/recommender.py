@@ -44,9 +44,9 @@ from sif.recommender.inputs import further_interactions
 from sif.recommender.model import ServedModel, packed, unpacked
 from sif.recommender.renamed import FORMER, former
 from sif.recommender.report import Report
+from sif.recommender.reranking import reranked, reranked_new
 from sif.recommender.versions import KEPT, load_version, publish, refuse_versions
 from sif.recommender.warm_start import WarmStart
-from sif.recommender.reranking import reranked, reranked_new
 from sif.spaces.interaction.registry import SPACES
 from sif.utils.argument_types import check_type, checks_types
 
