@@ -17,6 +17,7 @@ from sif.report import (
     found,
     groups,
     moments,
+    new_items,
     numbers,
     recommendations,
     results,
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 SECTIONS: Sequence[Callable[[RunFiles], Section | None]] = (
-    verdict.section, moments.section, results.section, beyond.section, found.section,
-    cells.section, search.section, cells.errors, cells.readings, groups.section, data.section,
-    recommendations.section, costs.section, settings.section,
+    verdict.section, moments.section, results.section, new_items.section, beyond.section,
+    found.section, cells.section, search.section, cells.errors, cells.readings, groups.section,
+    data.section, recommendations.section, costs.section, settings.section,
 )  # fmt: skip
 """In their order on the page."""
 FILTERS: Mapping[str, Callable[..., str]] = {

@@ -52,7 +52,7 @@ def metrics(run: str) -> dict[str, Any]:
     return found
 
 
-def test_new_items_are_answered_by_their_features(job: Callable[..., Any]) -> None:
+def test_new_items_are_answered_by_their_features(job: Callable[..., Any], sif: Command) -> None:
     printed = job("run", "data.item_features=kinds.csv")
     log = (Path("run") / "log.txt").read_text()
     assert "note: new items, drawn: 16 in test and 8 in valid alone" in log
@@ -67,6 +67,9 @@ def test_new_items_are_answered_by_their_features(job: Callable[..., Any]) -> No
     assert comparison["low"] >= 0  # of 16 items 20 are in the list
     shown = next(line for line in printed.splitlines() if line.startswith("served  "))
     assert f"{found['models']['served']['test']['recall@20']:.4f}" in shown.split()
+    assert sif("report", "run").code == 0
+    page = (Path("run") / "report.html").read_text()
+    assert "16 items that no training saw, ranked among themselves for" in page
     model = Recommender.load(Path("run"))
     model.add_items(pd.DataFrame({"item": ["n1", "n2"], "kind": ["k1", "k2"]}))
     assert model.recommend("u1", n=1, items=["n1", "n2"])["item"].tolist() == ["n1"]
