@@ -7,8 +7,7 @@ holds only the items of each user, those that filters dropped apart from the tra
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 from scipy import sparse
 
 from sif.baselines import BASELINES
@@ -31,12 +28,10 @@ from sif.errors import MALFORMED, CheckpointError, ConfigError, first_line
 from sif.evaluation.cold_start import ColdStartRule, cold_rows
 from sif.evaluation.evaluate import Objective, Scorer, pair_matrix
 from sif.evaluation.histories import sequences_of
-from sif.evaluation.item_orders import POPULARITY_ORDER
 from sif.evaluation.scorers import FixedHistories, HistoryScorer, InteractionScorer, Scale
 from sif.problems.closed_forms import ClosedProblem
 from sif.problems.interactions import InteractionProblem
 from sif.problems.order import OrderProblem
-from sif.recommender import fold_in_terms as terms
 from sif.recommender.feature_factors import FeatureFactors
 from sif.recommender.file_checks import FittedOn, check
 from sif.recommender.fold_in import FoldIn
@@ -45,14 +40,13 @@ from sif.recommender.folding import Folding
 from sif.recommender.functions import HistoryFunction, ServedFunction, VectorFunction
 from sif.recommender.graph_files import FILE as GRAPH_FILE
 from sif.recommender.graph_files import read_graph, write_graph
+from sif.recommender.model_state import fields_of, state_of, with_todays_names
 from sif.recommender.owned import History, Owned
 from sif.recommender.report import Report
 from sif.retrieval.graph import ItemGraph
-from sif.spaces.closed.network import item_item_network
 from sif.spaces.interaction.design import plain_product
-from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.function import InteractionNetwork
-from sif.spaces.interaction.registry import design_of, expression
+from sif.spaces.interaction.registry import expression
 from sif.spaces.linear.features import Alikeness
 from sif.spaces.linear.network import OrderNetwork
 from sif.spaces.linear.sequences import TICK, Sequences, moments, ranked
@@ -61,11 +55,6 @@ from sif.utils import checkpoint
 KIND = "recommender"
 FILE = "recommender.safetensors"
 
-_FORMER_NAMES = {"neighbours": "neighbors"}
-"""Keys in files of earlier versions, and today's."""
-
-FEATURES = ("item_features", "user_features")
-"""Tables of features in a file."""
 NONE = np.zeros(0, dtype=np.int64)
 """No row."""
 
@@ -409,47 +398,7 @@ class ServedModel:
 
     def save(self, folder: Path) -> Path:
         """Writes the model into a folder; returns the file."""
-        state: dict[str, Any] = {
-            "genotype": self.genotype.to_json(),
-            "shape": None if self.reads_order else vars(self.network.shape),
-            "network": self.trained.state_dict(),
-            "fields": list(self.fields),
-            "vocabularies": [np.asarray(v.ids, dtype=np.str_) for v in self.vocabularies],
-            "titles": [_packed(self.titles), _packed(self.titles.values())],
-            "scale": [self.scale.mean, self.scale.deviation],
-            "objective": self.objective,
-            "seen": [self.seen.indptr, self.seen.indices, self.seen.data],
-            "folds": [[vars(encoding), vars(objective)] for encoding, objective in self.folds],
-            "untrained": list(self.untrained),
-            "reading": self.reading.model_dump(mode="json", exclude_defaults=True),
-        }
-        if len(self.owned.items):
-            state["owned"] = [self.owned.items.ids, *self.owned.pairs.T.astype(np.int32, order="C")]
-        if self.exclude_seen != "all":
-            state["exclude_seen"] = self.exclude_seen
-        if self.retrieval != "auto":
-            state["retrieval"] = self.retrieval
-        if self.fitted_on != "train":
-            state["fitted_on"] = self.fitted_on
-        if self.baseline:
-            state["baseline"] = self.baseline
-        if self.folding.rows:
-            state["folding"] = self.folding.state()
-        if self.constants:
-            state["constants"] = dict(self.constants)
-        if self.cold_start is not None:
-            state["fallback"] = [self.cold_start.order, self.cold_start.cold_users]
-            state["cold_order"] = self.cold_start.name
-        if self.item_features is not None:
-            state["alikeness"] = dataclasses.asdict(self.alikeness)
-        if self.feature_factors is not None:
-            state["feature_factors"] = self.feature_factors.state()
-            state["alike_scales"] = list(self.alike_scales)
-        for name in FEATURES:
-            if (table := getattr(self, name)) is not None:
-                state[name] = table.state()
-        if self.report is not None:
-            state["report"] = dataclasses.asdict(self.report)
+        state = state_of(self)
         write_graph(folder, None, {})  # first: no graph must stand beside another model
         checkpoint.save(folder / FILE, state, KIND)
         write_graph(folder, self.graph, self.trained.state_dict())
@@ -468,94 +417,15 @@ class ServedModel:
             path = inside / FILE
         state = checkpoint.load(path, KIND)
         try:
-            state = _with_todays_names(state)
+            state = with_todays_names(state)
             check(state)
-            model = cls._decoded(state)
+            model = cls(**fields_of(state))
         except MALFORMED as error:
             reason = first_line(error)
             raise CheckpointError(f"{path}: the model contradicts itself: {reason}") from error
         n_items, weights = len(model.vocabularies[1]), model.trained.state_dict()
         graph = read_graph(path.parent, n_items, weights, model.retrieval)
         return dataclasses.replace(model, graph=graph)
-
-    @classmethod
-    def _decoded(cls, state: Mapping[str, Any]) -> ServedModel:
-        genotype = Genotype.from_json(state["genotype"])
-        fields = tuple(state["fields"])
-        net = _network(genotype, state, fields)
-        vocabularies = tuple(Vocabulary(ids) for ids in state["vocabularies"])
-        sizes = tuple(len(v) for v in vocabularies)
-        folds = tuple(
-            (terms.Encoding(**one), terms.Objective(**other)) for one, other in state["folds"]
-        )
-        cold_start = None
-        if "fallback" in state:
-            order, cold_users = state["fallback"]
-            # Files of earlier versions have -0 for the first place.
-            cold_start = ColdStartRule(
-                order + 0, cold_users, state.get("cold_order", POPULARITY_ORDER.name)
-            )
-        return cls(
-            genotype, net, fields, vocabularies, _seen(state["seen"], sizes),
-            _titles(state["titles"]), Scale(*state["scale"]), state["objective"], cold_start, folds,
-            DataConfig(**state.get("reading", {})), _untrained(state, sizes),
-            TypeAdapter(Report | None).validate_python(state.get("report")),
-            _owned(state.get("owned"), sizes[0]), state.get("exclude_seen", "all"),
-            state.get("fitted_on", "train"), state.get("baseline", ""),
-            state.get("retrieval", "auto"),
-            item_features=_features(state, "item_features"),
-            user_features=_features(state, "user_features"),
-            alikeness=Alikeness(**state.get("alikeness", {})),
-            feature_factors=_factors(state.get("feature_factors")),
-            alike_scales=tuple(state.get("alike_scales", (1.0, 1.0))),
-            constants=TypeAdapter(dict[str, float]).validate_python(state.get("constants", {})),
-            folding=Folding.restored(state.get("folding"), sizes),
-        )  # fmt: skip
-
-
-def _network(
-    genotype: Genotype, state: Mapping[str, Any], fields: tuple[str, ...]
-) -> InteractionNetwork | OrderNetwork:
-    """The weights of a file's state, which has been checked."""
-    net: InteractionNetwork | OrderNetwork
-    if state["shape"] is None:
-        net = item_item_network(genotype, len(state["vocabularies"][1]))
-        net.load_state_dict(state["network"])
-        return net
-    saved = state["shape"]
-    lists = {name: tuple(saved.get(name, ())) for name in ("sizes", "encodings")}
-    shape = TableShape(**{**saved, **lists})
-    net = InteractionNetwork(design_of(genotype, fields).served(), shape, torch.Generator())
-    net.load_state_dict(state["network"])
-    return net
-
-
-def _with_todays_names(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The state of a model that an earlier version may have saved."""
-    folds = [
-        [{_FORMER_NAMES.get(key, key): value for key, value in one.items()}, _todays(other)]
-        for one, other in state["folds"]
-    ]
-    return {**state, "folds": folds}
-
-
-def _todays(objective: Mapping[str, Any]) -> dict[str, Any]:
-    """Terms of a loss that had no settings when it was saved: softmax, without a temperature."""
-    if objective["loss"] == "softmax" and not objective.get("own"):
-        return {**objective, "own": {"temperature": 1.0}}
-    return dict(objective)
-
-
-def _packed(texts: Iterable[str]) -> NDArray[np.uint8]:
-    """Texts as bytes: the header of a file is too small for many texts."""
-    return np.frombuffer(json.dumps(list(texts)).encode(), dtype=np.uint8).copy()
-
-
-def _titles(packed: Sequence[NDArray[np.uint8]]) -> dict[str, str]:
-    names, titles = (json.loads(part.tobytes()) for part in packed)
-    if not all(isinstance(text, str) for text in (*names, *titles)):
-        raise ValueError("expected titles to be texts")
-    return dict(zip(names, titles, strict=True))
 
 
 def _targets(known: Interactions, problem: InteractionProblem) -> sparse.csr_array:
@@ -602,46 +472,6 @@ def _moments(known: Interactions) -> sparse.csr_array:
     assert rows.seconds is not None  # noqa: S101
     found = moments(rows.users, rows.seconds, np.full(rows.n_users, -np.inf))
     return sparse.csr_array((found, (rows.users, rows.items)), shape=known.sizes[:2])
-
-
-def _seen(parts: Sequence[NDArray[np.int64]], sizes: tuple[int, ...]) -> sparse.csr_array:
-    """The matrix of a CSR structure, checked."""
-    indptr, indices, data = parts
-    matrix = sparse.csr_array((data, indices, indptr), shape=sizes[:2])
-    matrix.check_format(full_check=True)
-    return matrix
-
-
-def _owned(parts: Sequence[Any] | None, n_users: int) -> Owned:
-    """Dropped pairs, checked; files of earlier versions have none."""
-    if parts is None:
-        return Owned()
-    names, *columns = parts
-    pairs = np.stack([column.astype(np.int64) for column in columns], axis=1)
-    sizes = (n_users, len(names))
-    if ((pairs < 0) | (pairs >= sizes)).any():
-        raise ValueError(f"expected dropped pairs below {sizes}, found {pairs.max(axis=0)}")
-    return Owned(Vocabulary(names), pairs[np.argsort(pairs[:, 0], kind="stable")])
-
-
-def _factors(state: Any) -> FeatureFactors | None:
-    return None if state is None else FeatureFactors.restored(state)
-
-
-def _features(state: Mapping[str, Any], name: str) -> Features | None:
-    return Features.restored(state[name]) if name in state else None
-
-
-def _untrained(state: Mapping[str, Any], sizes: tuple[int, ...]) -> tuple[NDArray[np.int64], ...]:
-    """Rows that no training saw; files that do not store them give the cold ones."""
-    untrained = state.get("untrained")
-    if untrained is None:
-        order, cold = state.get("fallback", ((), ()))
-        untrained = [np.flatnonzero(cold), np.flatnonzero(np.isneginf(order))]
-    for rows, size in zip(untrained, sizes[:2], strict=True):
-        if len(rows) and not 0 <= rows.min() <= rows.max() < size:
-            raise ValueError(f"expected untrained rows from 0 to {size - 1}, found {rows}")
-    return tuple(untrained)
 
 
 def packed(model: ServedModel) -> dict[str, bytes]:
