@@ -137,9 +137,8 @@ class Interval:
 
     def rooted(self) -> Interval:
         """Of squared errors the root."""
-        return Interval(
-            *(math.sqrt(max(v, 0.0)) for v in (self.mean, self.low, self.high)), self.count
-        )
+        mean, low, high = (math.sqrt(max(v, 0.0)) for v in (self.mean, self.low, self.high))
+        return Interval(mean, low, high, self.count)
 
     def __str__(self) -> str:
         if not self.count:
@@ -237,7 +236,8 @@ def drift_of(
     return Drift(
         folding.rows, share, users, items, metric, _at_fit(model, metric),
         first.rooted() if rooted else first, latest.rooted() if rooted else latest, change,
-        fit_again, reason, *((None, None) if pair is None else map(Interval.of, pair)), gain,
+        fit_again, reason, None if pair is None else Interval.of(pair[0]),
+        None if pair is None else Interval.of(pair[1]), gain,
     )  # fmt: skip
 
 

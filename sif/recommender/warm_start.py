@@ -144,7 +144,7 @@ class WarmStart:
         has_both = (numbers >= 0).all(axis=1)
         rows = np.repeat(np.arange(sizes[0]), np.diff(seen.indptr))
         keys = row_keys(np.stack([rows, seen.indices.astype(np.int64)], axis=1), sizes)
-        unseen = ~has_both
+        unseen = np.ones(len(held), dtype=np.bool_)
         unseen[has_both] = ~np.isin(row_keys(numbers[has_both], sizes), keys)
         if not unseen.any():
             raise DataError(
@@ -203,11 +203,12 @@ class WarmStart:
         """A table of the earlier model as it was trained; None: it has none of this kind."""
         tables = model.network.tables
         if kind == "biases":
-            return tables.biases[field].detach() if tables.biases else None
+            bias: Tensor | None = tables.biases[field].detach() if tables.biases else None
+            return bias
         encoding = model.folds[field][0] if model.folds else None
         if kind == "histories":
             return None if encoding is None else encoding.history
-        served = tables.embeddings[field].detach()
+        served: Tensor = tables.embeddings[field].detach()
         if encoding is None or encoding.history is None:
             return served
         pairs = model.seen if field == 0 else model.seen.T.tocsr()
