@@ -117,7 +117,7 @@ def calibration(
         >>> calibration([[0, 2]], had, genres).tolist()
         [0.0]
         >>> calibration([[0, 1]], had, genres).round(3).tolist()
-        [1.617]
+        [1.959]
     """
     items = checked(lists, shares.shape[0])
     if histories.shape != (len(items), shares.shape[0]):

@@ -18,11 +18,17 @@ HEAD = 0.8
 
 @dataclass(frozen=True, eq=False)
 class Popularity:
-    """How many users have an item.
+    """Numbers of users who have each item.
 
     Attributes:
         counts: int64 (n_items,) users of each item.
         n_users: Users with an item at all.
+
+    Examples:
+        >>> import numpy as np
+        >>> from sif.evaluation.beyond import Popularity
+        >>> Popularity(np.array([8, 1, 1]), n_users=8).tail().tolist()
+        [False, True, True]
     """
 
     counts: NDArray[np.int64]

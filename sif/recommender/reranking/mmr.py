@@ -25,7 +25,7 @@ class Mmr(Step):
 
     Args:
         strength: From 0 (the order stays) to 1 (diversity alone).
-        features: Tell how alike items are: labels by item id (Jaccard), a data frame of numbers
+        features: Tell how alike items are. Labels by item id (Jaccard), a data frame of numbers
             with item ids as its index (cosine), or the name of a column of the model's item
             features; None: cosines of the model's vectors.
 
