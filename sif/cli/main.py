@@ -51,7 +51,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 _DESCRIPTION = """\
 Finds the interaction function for your data, and compares it with tuned baselines.
-other commands (sif COMMAND --help; sif --version):
+other commands (sif COMMAND --help; sif --version; sif completion SHELL):
 """
 _EXAMPLES = """\
 examples:
@@ -205,7 +205,7 @@ def _summary(name: str, verb: Verb) -> str:
     return f"  {name:<12}{textwrap.shorten(text, 74, placeholder=' ...')}"
 
 
-_UNLISTED = ("run", "version")
+_UNLISTED = ("run", "version", "completion")
 """Commands that the list of the others leaves out, as it has to fit a screen."""
 _USAGE = "%(prog)s --task TASK [--dataset NAME|FILE] [options]"
 
