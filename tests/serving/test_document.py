@@ -65,7 +65,7 @@ def test_the_commands_of_the_page_do_what_it_says(start: Start, shop: Path, tmp_
         health = server.ask("/health").json
         assert health["events"] == 2 and health["version"].endswith("+1")
         text = server.ask("/metrics").body.decode()
-        for name in re.findall(r"`((?:sif|process)_\w+)`", TEXT):
+        for name in re.findall(r"`(sif_\w+)`", TEXT):
             assert re.search(rf"^{name}(?:_count)?(?:{{.*}})? ", text, re.MULTILINE), name
         (snippet,) = blocks("python")
         names: dict[str, Any] = {}
