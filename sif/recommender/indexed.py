@@ -113,9 +113,9 @@ class IndexedRecommender:
     def _has_shape(self, excluded: sparse.csr_array | None, allowed: Mask | None) -> bool:
         """True if masks are of one user and of all items; the engine says what is wrong."""
         n_items = self.engine.n_items
-        return (allowed is None or (allowed.shape, allowed.dtype) == ((n_items,), np.bool_)) and (
-            excluded is None or (excluded.format, excluded.shape) == ("csr", (1, n_items))
-        )
+        is_mask = allowed is None or (allowed.shape == (n_items,) and allowed.dtype == np.bool_)
+        is_row = excluded is None or (excluded.format == "csr" and excluded.shape == (1, n_items))
+        return is_mask and is_row
 
     @cached_property
     def _single(self) -> SingleEngine | None:

@@ -131,7 +131,9 @@ def recommend_many(
         model: Fitted.
         users: Ids (n,); None: all users of the model.
         n: Items per user.
-        exclude_seen, exclude_items, items: See `Recommender.recommend`.
+        exclude_seen: What of a user's items is left out, see `Recommender.recommend`.
+        exclude_items: Ids that are left out for everybody.
+        items: Ids to choose among; None: all.
         memory: Bytes that answers may take at a time, beside the model and the users' ids.
 
     Returns:

@@ -21,12 +21,14 @@ _ELEMENTS = 1 << 20
 """Users x items x dimensions that `Broadcast` holds at once: 4 MB stays in cache."""
 _TILE = 1024
 """Items that the kernel passes over at once: their scores and four rows of 4 KB stay in L1."""
-_TERMS = 4
+TERMS = 4
 """Terms per pass over a tile: fewer passes, fewer loads and stores of scores."""
 _BLOCK = 64
 """Items that the selection looks at together: 256 bytes."""
 _SAMPLE = 1 << 12
 """Items by whose scores the selection begins to tell what is good."""
+FINEST = 64
+"""Largest whole number of a user's side, so that four products with bytes fit into 16 bits."""
 GROUP = 4
 """Items that the products of one user are computed for at once."""
 
@@ -34,14 +36,14 @@ GROUP = 4
 def _add_maxima(users: Any, items: Any, weights: Any, start: int, stop: int, out: Any) -> None:
     """out[u, j - start] += sum_r weights[r] max(users[u, r], items[r, j]) for j in start..stop.
 
-    All float32: users (b, r), r a multiple of `_TERMS`; items (r, m), so that the inner loop runs
+    All float32: users (b, r), r a multiple of `TERMS`; items (r, m), so that the inner loop runs
     over neighbors in memory; weights (r,); out (b, at least stop - start).
     """
     for first in range(start, stop, _TILE):
         last = min(first + _TILE, stop)
         for u in range(len(users)):
             row = out[u, first - start : last - start]
-            for r in range(0, len(weights), _TERMS):
+            for r in range(0, len(weights), TERMS):
                 v0, v1 = items[r, first:last], items[r + 1, first:last]
                 v2, v3 = items[r + 2, first:last], items[r + 3, first:last]
                 u0, u1, u2, u3 = users[u, r], users[u, r + 1], users[u, r + 2], users[u, r + 3]
@@ -135,6 +137,93 @@ def _write_products(user: Any, items: Any, start: int, allowed: Any, out: Any) -
             row[j] = -np.inf
 
 
+def _write_bounds(
+    user: Any, tiles: Any, scales: Any, lost: Any, lengths: Any, allowed: Any, out: Any
+) -> tuple[float, float]:
+    """Upper bounds of a user's scores, from whole numbers of a byte (`sif.retrieval.bounds`).
+
+    out[0, i] = a score of rounded vectors + margin of item i, minus infinity where allowed[i] is
+    false. The user is float32 (r,) and not zero, r a multiple of `TERMS`; items int8 (t, r, w), a
+    tile of w items after the other, so that the inner loop runs over neighbors in memory; scales,
+    lost and lengths float32 (t * w,); out float32 (1, t * w). `allowed` is bool (at most t * w,),
+    and may be empty: all are allowed.
+
+    Returns:
+        Factors a, b of the margins: a * lost + b * lengths.
+    """
+    most = np.float32(0)
+    for r in range(len(user)):
+        most = max(most, abs(user[r]))
+    unit = most / np.float32(FINEST)
+    whole = np.empty(len(user), dtype=np.int16)
+    squares, missed = 0.0, 0.0
+    for r in range(len(user)):
+        whole[r] = np.int16(np.rint(user[r] / unit))
+        squares += np.float64(user[r]) ** 2
+        missed += (np.float64(user[r]) - np.float64(unit) * whole[r]) ** 2
+    a = np.sqrt(squares) * (1 + 1e-5)
+    b = np.sqrt(missed) * (1 + 1e-5) + np.sqrt(squares) * (len(user) + 16) * 2.0**-23
+    width = tiles.shape[2]
+    sums = np.empty(width, dtype=np.int32)
+    for t in range(len(tiles)):
+        tile = tiles[t]
+        sums[:] = 0
+        for r in range(0, len(user), TERMS):
+            u0, u1, u2, u3 = whole[r], whole[r + 1], whole[r + 2], whole[r + 3]
+            v0, v1, v2, v3 = tile[r], tile[r + 1], tile[r + 2], tile[r + 3]
+            for j in range(width):  # four products fit into 16 bits: many at a time
+                x = np.int16(np.int16(u0 * np.int16(v0[j])) + np.int16(u1 * np.int16(v1[j])))
+                y = np.int16(np.int16(u2 * np.int16(v2[j])) + np.int16(u3 * np.int16(v3[j])))
+                sums[j] = np.int32(sums[j] + np.int32(np.int16(x + y)))
+        start, stop = t * width, (t + 1) * width
+        row, scale = out[0, start:stop], scales[start:stop]
+        less, length = lost[start:stop], lengths[start:stop]
+        slope, bias = np.float32(a), np.float32(b)
+        for j in range(width):
+            score = unit * scale[j] * np.float32(sums[j])
+            row[j] = score + (slope * less[j] + bias * length[j])
+    for i in range(len(allowed)):
+        if not allowed[i]:
+            out[0, i] = -np.inf
+    return a, b
+
+
+def _take(
+    upper: Any, chosen: Any, lost: Any, lengths: Any, a: float, b: float, items: Any, found: Any,
+    rows: Any,
+) -> int:  # fmt: skip
+    """Copies the items whose upper bound is not below the lower bounds of some chosen ones.
+
+    `upper` is float32 (n,), with margins a * lost + b * lengths; `chosen` int64 (k,). Numbers of
+    the items go to `found`, int64 (c,), in their order, their vectors from items (m, r) to rows
+    (c, r), and rows of the last item fill the last group up.
+
+    Returns:
+        Number of items; c or more: there are too many.
+    """
+    bound = np.inf
+    for i in chosen:
+        bound = min(bound, upper[i] - 2 * (a * lost[i] + b * lengths[i]))
+    least, count = np.float32(bound), 0
+    for first in range(0, len(upper), _BLOCK):
+        block = upper[first : first + _BLOCK]
+        news = False
+        for j in range(len(block)):
+            news |= block[j] >= least
+        if not news:
+            continue
+        for j in range(len(block)):
+            if block[j] >= least:
+                if count >= len(found) - GROUP:
+                    return len(found)
+                found[count] = first + j
+                rows[count] = items[first + j]
+                count += 1
+    for extra in range(-count % GROUP):
+        rows[count + extra] = rows[count - 1]
+    return count
+
+
 def _compiled(
     function: Callable[..., Any], signature: str, *further: str
 ) -> Callable[..., Any] | None:
@@ -176,6 +265,20 @@ def products() -> Callable[..., None] | None:
     return _compiled(_write_products, types, "reassoc")
 
 
+@functools.cache
+def bounds() -> Callable[..., tuple[float, float]] | None:
+    """`_write_bounds`, compiled; None without numba."""
+    types = "UniTuple(f8, 2)(f4[::1], i1[:,:,::1], f4[::1], f4[::1], f4[::1], b1[::1], f4[:,::1])"
+    return _compiled(_write_bounds, types)
+
+
+@functools.cache
+def take() -> Callable[..., int] | None:
+    """`_take`, compiled; None without numba."""
+    vectors = "f4[::1], i8[::1], f4[::1], f4[::1]"
+    return _compiled(_take, f"i8({vectors}, f8, f8, f4[:,::1], i8[::1], f4[:,::1])")
+
+
 class Maxima:
     """sum_r c_r max(A_ur, B_vr) of users with all items, on the CPU.
 
@@ -191,7 +294,7 @@ class Maxima:
         self._of_users = lambda p: maxima(p, items[:0], readout)[0]
         _, right, weights = maxima(items[:0], items, readout)
         # A term of weight 0 between zeros adds nothing.
-        self._missing = -len(weights) % _TERMS
+        self._missing = -len(weights) % TERMS
         self._items = self._padded(right).T.contiguous().numpy()
         self._weights = self._padded(weights).contiguous().numpy()
 

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from sif.errors import ScoreError
+from sif.retrieval.bounds import ByteTable
 from sif.retrieval.catalogue import Catalogue
 from sif.retrieval.kernels import products, selection
 
@@ -22,6 +23,10 @@ Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Selected = tuple[Floats, NDArray[np.int64]]
 
+BYTES_FROM = 1 << 20
+"""Numbers of the items from which a table of bytes tells first which of them may be the best."""
+BYTES_AFTER = 100
+"""Users that were answered before the table is made: a model that is soon replaced needs none."""
 _PIECE = 1 << 16
 """Items that are scored before the best of them are selected: 256 KB of scores stay in cache."""
 _BLOCK = 64
@@ -42,6 +47,8 @@ class SingleEngine:
         assert score is not None and select is not None  # noqa: S101
         self._score, self._select = score, select
         self._n_items, self._items = catalogue.n_items, catalogue.padded.numpy()
+        self._asked = 0
+        self._bytes: ByteTable | None = None
 
     @classmethod
     def of(cls, catalogue: object) -> SingleEngine | None:
@@ -73,11 +80,47 @@ class SingleEngine:
             ScoreError: A score among which was to be chosen is not a number.
         """
         closed = _NONE if hidden is None else hidden.astype(np.int64)
-        ends = np.array([0, len(closed)])
         among = _ALL if allowed is None else allowed
-        best, items = np.empty((1, k), np.float32), np.empty((1, k), np.int64)
-        best.fill(-np.inf)
-        items.fill(-1)
+        self._asked += 1
+        if self._asked == BYTES_AFTER and self._items.size >= BYTES_FROM:
+            self._bytes = ByteTable.of(self._items[: self._n_items])
+        if self._bytes is not None:
+            best = self._of_few(self._bytes, left, k, closed, among)
+            if best is not None:
+                return best
+        return self._of_all(left, k, closed, among)
+
+    def _of_few(
+        self, table: ByteTable, left: Floats, k: int, closed: NDArray[np.int64], among: Mask
+    ) -> Selected | None:
+        """The best of the items whose bounds are high enough; None: too many are."""
+        bounds = table.bounds(left, among)
+        if bounds is None:
+            return None
+        highest = self._selected(bounds.upper, k, closed)[1][0]
+        if highest[-1] < 0:
+            return None
+        few = table.taken(bounds, highest, self._items)
+        if few is None:
+            return None
+        numbers, rows = few
+        scores = np.empty((1, len(rows)), np.float32)
+        self._score(left, rows, 0, _ALL, scores)
+        best, places = self._selected(scores[:, : len(numbers)], k, _NONE)
+        return best, numbers[places]
+
+    def _selected(self, scores: Floats, k: int, closed: NDArray[np.int64]) -> Selected:
+        """The best of scores (1, n), of which those of closed items are overwritten."""
+        best, items = _nothing(k)
+        ends = np.array([0, len(closed)])
+        if self._select(scores, 0, scores.shape[1], ends, closed, best, items) >= 0:
+            raise ScoreError(0)
+        return best, items
+
+    def _of_all(self, left: Floats, k: int, closed: NDArray[np.int64], among: Mask) -> Selected:
+        """The best of all items, piece by piece."""
+        best, items = _nothing(k)
+        ends = np.array([0, len(closed)])
         size = len(self._items)
         scores = np.empty((1, min(size, _PIECE)), np.float32)
         for start in range(0, size, _PIECE):
@@ -87,6 +130,14 @@ class SingleEngine:
             if self._select(some, start, stop, ends, closed, best, items) >= 0:
                 raise ScoreError(0)
         return best, items
+
+
+def _nothing(k: int) -> Selected:
+    """Scores and items (1, k) before anything is selected."""
+    best, items = np.empty((1, k), np.float32), np.empty((1, k), np.int64)
+    best.fill(-np.inf)
+    items.fill(-1)
+    return best, items
 
 
 class UserSides:

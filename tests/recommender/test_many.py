@@ -107,11 +107,11 @@ def test_bad_arguments_are_one_line(model: Recommender) -> None:
     with pytest.raises(ConfigError, match=r"^memory: expected at least [\d,]+ bytes, found 1,000$"):
         recommend_many(model, memory=1000)
     for memory in (0, -1):
-        with pytest.raises(ConfigError, match="^memory: expected a whole number of at least 1"):
+        with pytest.raises(ConfigError, match=r"^memory: expected a whole number of at least 1"):
             recommend_many(model, memory=memory)
-    with pytest.raises(UnknownIdError, match="^user: expected one of 9 known ids"):
+    with pytest.raises(UnknownIdError, match=r"^user: expected one of 9 known ids"):
         recommend_many(model, ["u1", "nobody"])
-    with pytest.raises(ConfigError, match="^n: expected a whole number"):
+    with pytest.raises(ConfigError, match=r"^n: expected a whole number"):
         recommend_many(model, n=0)
 
 
