@@ -170,8 +170,9 @@ VERBS: dict[str, Verb] = {
         argument("--seed", type=int, metavar="N", help="root of all randomness (default: 0)"),
         argument("--output-dir", metavar="DIR", type=Path,
                  help="run folder (default: a new one in runs/)"),
-        argument("--resume", metavar="DIR", type=Path, help="go on with an interrupted run"),
-        argument("--finish", action="store_true", help="with --resume: end with the best so far"),
+        argument("--resume", metavar="DIR", type=Path,
+                 help="go on with an interrupted run (--finish: end with the best)"),
+        hidden(argument("--finish", action="store_true")),
         argument("--quiet", action="store_true", help="only the table and the verdict"),
         argument("--json", action="store_true", help="one JSON document; the rest to stderr"),
         argument("--executor", choices=("local", "ray"), metavar="local|ray",
@@ -191,7 +192,11 @@ def _parser(name: str) -> _Parser:
     if name == "run":
         others = [_summary(other, VERBS[other]) for other in VERBS if other not in _UNLISTED]
         description, epilog = _DESCRIPTION + "\n".join(others), _EXAMPLES.format(run=program("run"))
-        parser = _Parser(prog=program("run"), description=description, epilog=epilog, usage=_USAGE)
+        parser = _Parser(
+            prog=program("run"), description=description, epilog=epilog, usage=_USAGE,
+            add_help=False,
+        )  # fmt: skip
+        hidden(argument("-h", "--help", action="help"))(parser)
     else:
         parser = _Parser(prog=f"sif {name}", description=verb.help)
     verb.add_to(parser)
