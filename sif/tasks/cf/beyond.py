@@ -27,7 +27,7 @@ HEADS = {
 FORMATS = {"novelty": ".2f", "arp": ".1f"}
 MEANT = {
     "diversity": "\ndistance of two items of a list",
-    "calibration": "divergence of its categories from the user's",
+    "calibration": " divergence of its categories from the user's",
 }
 FRONT = "front.png"
 
@@ -45,7 +45,7 @@ def beyond_table(entries: Mapping[str, Entry]) -> str:
         [name, *(f"{entry.test.metrics[f'{m}@{K}']:{FORMATS.get(m, '.3f')}}" for m in names)]
         for name, entry in entries.items()
     ]
-    told = "".join(f", {MEANT[name]}" for name in more)
+    told = "".join(f",{MEANT[name]}" for name in more)
     return (
         f"{table(['beyond accuracy', *(HEADS[name] for name in names)], rows)}\n"
         f"test, lists of {K}: share of the items in any list, their inequality, bits of surprise,\n"
