@@ -44,7 +44,7 @@ WRITTEN = 20_000
 
 @dataclass(frozen=True, eq=False)
 class Stand:
-    """What stands for items that nobody has touched.
+    """Trained items, in shares, that stand for items that nobody has touched.
 
     Attributes:
         items: (c,).
@@ -76,7 +76,7 @@ class Stand:
         return cls(asked, known, shares, products * uneven(asked), constants)
 
     def own(self, scales: tuple[float, float]) -> Numbers:
-        """What known items say for the others beside their share of the weights.
+        """Weights from known items for the others, beside their share of the weights.
 
         Args:
             scales: See `ServedModel.alike_scales`.

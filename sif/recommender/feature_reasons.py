@@ -1,4 +1,4 @@
-"""What each feature of an item that nobody has touched adds to its score for a user."""
+"""Each feature of an item that nobody has touched, with what it adds to its score for a user."""
 
 from __future__ import annotations
 

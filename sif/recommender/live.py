@@ -22,7 +22,7 @@ from sif.recommender.renamed import FORMER
 
 
 class LiveModel(Estimator):
-    """What `Recommender` serves, and how it changes.
+    """The model that `Recommender` serves, and how it changes.
 
     Attributes:
         model_: The served model, once there is one.

@@ -77,7 +77,7 @@ def state_of(model: ServedModel) -> dict[str, Any]:
 
 
 def _state_of_features(model: ServedModel) -> dict[str, Any]:
-    """What a model knows of features."""
+    """The part of the state that is of features."""
     tables = {name: getattr(model, name) for name in FEATURES}
     state: dict[str, Any] = {n: one.state() for n, one in tables.items() if one is not None}
     if model.item_features is not None:

@@ -42,7 +42,7 @@ and long ones lead away from vectors that are nearly right."""
 
 @dataclass(frozen=True, eq=False)
 class WarmStart:
-    """What an earlier model gives to a fit.
+    """The gifts of an earlier model to a fit.
 
     Attributes:
         model: The earlier model.

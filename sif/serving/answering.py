@@ -188,7 +188,7 @@ class Answering:
     def _excluded(
         self, rows: list[_Row], had: Sequence[NDArray[Any]] | None
     ) -> sparse.csr_array | None:
-        """What is left out of each row: what is had, and what its question names."""
+        """Items left out of each row: what is had, and what its question names."""
         if had is None and not any(len(row.further) for row in rows):
             return None
         parts = [

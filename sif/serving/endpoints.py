@@ -292,7 +292,7 @@ def _parameters(**kinds: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _described(
     body: type[Body] | None, parameters: list[dict[str, Any]] | None = None, arrow_too: bool = False
 ) -> dict[str, Any]:
-    """What FastAPI cannot see of an endpoint that reads its request itself."""
+    """Parts that FastAPI cannot see of an endpoint that reads its request itself."""
     found: dict[str, Any] = {"parameters": parameters or []}
     if body is not None:
         content: dict[str, Any] = {

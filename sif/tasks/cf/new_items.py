@@ -270,7 +270,7 @@ class _Choice:
         return isinstance(self._model.trained, OrderNetwork)
 
     def stand(self, constants: Alikeness) -> Stand:
-        """What stands for the new items; what the regression finds is kept."""
+        """The known items that stand for the new ones; what the regression finds is kept."""
         key = constants.ridge, constants.idf
         if key not in self._stands:
             factors = self._model.feature_factors
