@@ -119,7 +119,7 @@ class IndexedRecommender:
 
     @cached_property
     def _single(self) -> SingleEngine | None:
-        """The part that answers one user at a time; None: a batch of one does."""
+        """Answers one user at a time; None: a batch of one does."""
         return self._best.single if isinstance(self._best, Engine) else None
 
     @cached_property

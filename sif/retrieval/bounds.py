@@ -4,7 +4,7 @@ The table takes a quarter of the memory of float32, and a score a quarter of the
 leaves out is known for every item: by Cauchy and Schwarz, a score differs from that of the rounded
 vectors by no more than the product of the lengths of the user and of what rounding took from the
 item. So an item whose upper bound is below the lower bounds of k others is not among the best k.
-The few others are scored as they are, and the answer is the same.
+The few others are scored as they are. The answer is the same.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ class ItemEngine:
 
     @cached_property
     def single(self) -> SingleEngine | None:
-        """The part that answers one user at a time; None: a batch of one does."""
+        """Answers one user at a time; None: a batch of one does."""
         return SingleEngine.of(self.catalogue)
 
     def scores(self, users: UserVectors) -> NDArray[np.float32]:
