@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sif.data.interactions import Vocabulary
 from sif.data.interactions.ids import LONGEST
-from sif.errors import DataError
+from sif.errors import DataError, UnknownIdError
 
 
 def test_integer_ids_are_ordered_as_numbers_and_others_as_text() -> None:
@@ -103,3 +103,25 @@ def test_ids_with_nul_characters_are_not_cut_off() -> None:
             Vocabulary.from_values(["a", text])
         with pytest.raises(DataError, match="without NUL characters"):
             Vocabulary(["a"]).lookup([text])
+
+
+def test_an_extension_keeps_the_numbers() -> None:
+    """Whether it indexes the further ids apart or, once they are many, all of them."""
+    vocabulary = Vocabulary([f"a{n}" for n in range(50)])
+    ids = vocabulary.ids.tolist()
+    for size in (0, 1, 3, 700, 700):
+        further = [f"b{len(ids) + n}" for n in range(size)]
+        longer, ids = vocabulary.extended(further), ids + further
+        assert longer.ids.tolist() == ids and longer == Vocabulary(ids)
+        asked = ["none", *ids[::7], *further]
+        assert longer.lookup(asked).tolist() == Vocabulary(ids).lookup(asked).tolist()
+        assert len(vocabulary) == len(ids) - size  # which has not changed
+        vocabulary = longer
+    with pytest.raises(UnknownIdError, match="user: expected one of 1454 known ids"):
+        vocabulary.index(["none"], "user")
+
+
+@pytest.mark.parametrize("further", [["x", "x"], ["a"], ["b"]])
+def test_an_extension_takes_new_ids_once(further: list[str]) -> None:
+    with pytest.raises(DataError, match="expected distinct ids"):
+        Vocabulary(["a"]).extended(["b"]).extended(further)
