@@ -38,6 +38,8 @@ KINDS = ("users", "items")
 """Names of answers by their field."""
 ONE_BY_ONE = 1 << 21
 """Multiplications up to which users are answered in turn: preparing a batch costs as much."""
+MASKS = 256
+"""Values of features whose items are kept."""
 SMALL = 64
 """Up to this many items per answer questions share a call; the engine is fastest there."""
 
@@ -80,6 +82,7 @@ class Answering:
     def __init__(self, model: ServedModel, unknown: str, version: str) -> None:
         self.model, self.unknown, self.version = model, unknown, version
         self.server = IndexedRecommender(model)
+        self._masks: dict[tuple[str, str], Mask] = {}
 
     def warm(self) -> None:
         """Answers each way once, so that no request waits for what is made at first use."""
@@ -223,12 +226,17 @@ class Answering:
 
     def _having(self, name: str, values: list[Any]) -> Mask:
         """The items that have one of some values of a feature."""
-        features = getattr(self.model, "item_features", None)
+        features = self.model.item_features
         if features is None:
             raise Refused(422, "where: expected a model with features of items, found one without")
         mask = np.zeros(self._width, np.bool_)
-        for value in values:
-            mask |= features.having(name, value, self.model.vocabularies[1])
+        for value in map(str, values):
+            if (name, value) not in self._masks:
+                if len(self._masks) >= MASKS:
+                    self._masks.clear()
+                has = features.having(name, value, self.model.vocabularies[1])
+                self._masks[name, value] = has
+            mask |= self._masks[name, value]
         return mask
 
     # Neighbors

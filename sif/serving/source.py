@@ -9,13 +9,7 @@ from pathlib import Path
 from sif.errors import CheckpointError
 from sif.recommender.graph_files import FILE as GRAPH_FILE
 from sif.recommender.model import FILE, ServedModel
-
-CURRENT = "CURRENT"
-"""File of a folder of versions; it holds the name of the one that is served."""
-VERSIONS = "versions"
-"""Folder beside it; each version has a folder of its name there."""
-_LONGEST = 200
-"""Characters of a version's name."""
+from sif.recommender.versions import VERSIONS, current_version
 
 
 @dataclass(frozen=True)
@@ -50,7 +44,7 @@ def found(folder: Path) -> Found:
     Raises:
         CheckpointError: There is none.
     """
-    named = _current(folder)
+    named = current_version(folder)
     place = folder if named is None else folder / VERSIONS / named
     path = place / FILE
     if named is None and not path.is_file():
@@ -66,17 +60,3 @@ def found(folder: Path) -> Found:
     written = datetime.fromtimestamp(about.st_mtime_ns / 1e9, UTC)
     version = named or f"{written:%Y-%m-%dT%H:%M:%S}.{written.microsecond // 1000:03d}Z"
     return Found(path.parent, version, tuple(stamp))
-
-
-def _current(folder: Path) -> str | None:
-    """Name of the version that is served; None: the folder has no versions."""
-    path = folder / CURRENT
-    try:
-        name = path.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: expected the name of a version, found {error}") from None
-    if not name or len(name) > _LONGEST or name.startswith(".") or "/" in name or "\\" in name:
-        raise CheckpointError(f"{path}: expected the name of a version, found {name!r}")
-    return name

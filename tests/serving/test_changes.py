@@ -19,8 +19,10 @@ import pytest
 from sif import Recommender
 from sif.errors import CheckpointError
 from sif.recommender.model import FILE, ServedModel
-from sif.serving.changes import grown
+from sif.recommender.versions import roll_back
+from sif.serving.changes import Changes, grown
 from sif.serving.journal import Journal
+from sif.serving.metrics import Metrics
 from sif.serving.questions import Event
 from sif.serving.source import found
 
@@ -187,16 +189,14 @@ def test_events_are_taken_in_as_partial_fit_does(shop: Path, stars: Path) -> Non
 def test_a_folder_of_versions_has_a_current_one(
     shop: Path, other_shop: Path, tmp_path: Path
 ) -> None:
-    for name, made in (("one", shop), ("two", other_shop)):
-        (tmp_path / "versions" / name).mkdir(parents=True)
-        shutil.copyfile(made / FILE, tmp_path / "versions" / name / FILE)
     stamps = []
-    for name, users in (("one", 30), ("two", 29)):
-        (tmp_path / "CURRENT").write_text(f"{name}\n")
+    for name, made, users in (("one", shop, 30), ("two", other_shop, 29)):
+        Recommender.load(made).save(tmp_path, version=name)
         now = found(tmp_path)
         assert now.version == name and len(now.load().vocabularies[0]) == users
         stamps.append(now.stamp)
-    assert stamps[0] != stamps[1]
+    roll_back(tmp_path, "one")
+    assert found(tmp_path).stamp == stamps[0] != stamps[1]
     for bad in ("", "../../etc", "three", ".hidden", "x" * 999, "a/b"):
         (tmp_path / "CURRENT").write_text(bad)
         with pytest.raises(CheckpointError):
@@ -204,3 +204,22 @@ def test_a_folder_of_versions_has_a_current_one(
     assert found(shop).version.endswith("Z")
     with pytest.raises(CheckpointError, match="expected a model, found none"):
         found(tmp_path / "nowhere")
+
+
+def test_a_server_follows_the_current_version(shop: Path, tmp_path: Path) -> None:
+    """Without a process: the thread of changes is the one that looks."""
+    model = Recommender.load(shop)
+    model.save(tmp_path, version="one")
+    changes = Changes(tmp_path, "error", Metrics(), watch=0.05)
+    changes.start()
+    try:
+        assert changes.answering.version == "one"
+        model.save(tmp_path, version="two")
+        until(lambda: changes.answering.version == "two")
+        (tmp_path / "CURRENT").write_text("gone")
+        until(lambda: "gone" in changes.last_failure)
+        assert changes.answering.version == "two"
+        roll_back(tmp_path, "one")
+        until(lambda: changes.answering.version == "one" and not changes.last_failure)
+    finally:
+        changes.stop()

@@ -98,6 +98,12 @@ class Vocabulary:
 
     def number(self, text: str) -> int:
         """Number of one id, given as the text that it is here; -1 for an unknown one."""
+        if self._halves is not None:
+            first, later = self._halves
+            place = first.number(text)
+            if place < 0 <= (behind := later.number(text)):
+                place = behind + len(first)
+            return place
         try:
             return int(self._index.get_loc(text))
         except KeyError:
