@@ -72,24 +72,29 @@ def test_ratings_fold_in_and_are_needed(stars: Path) -> None:
     assert ids(no_history) == model.recommend_new([], 10, as_arrays=True)[0].tolist()
 
 
-def test_times_order_a_history(orders: pd.DataFrame) -> None:
-    """A model in order: the last item decides most."""
-    times = orders.assign(timestamp=range(len(orders)))
-    settings = {"search.stages": ["closed"], "train.epochs": 2}
-    model = Recommender(threads=1, budget="3s", settings=settings).fit(times)
+def test_times_order_a_history() -> None:
+    """Everybody walks around one of two circles of eight: the last item tells the next one."""
+    rows = [
+        (f"u{u}", f"i{8 * (u % 2) + (u + step) % 8}", 10**6 + 60 * step + u)
+        for u in range(60)
+        for step in range(5)
+    ]
+    walks = pd.DataFrame(rows, columns=["user", "item", "timestamp"])
+    quick = {"train.epochs": 2, "search.epochs": 2, "train.l2": [0.1]}
+    model = Recommender(threads=1, baselines=(), settings=quick).fit(walks)
+    assert model.fitted_model().reads_order
     server = answering(model)
     forward, told, backward = server.recommend(
         [
-            Question(history=["i1", "i3", "i5"], n=5),
-            Question(history=["i5", "i1", "i3"], times=[9.0, 1.0, 2.0], n=5),
-            Question(history=["i5", "i3", "i1"], n=5),
+            Question(history=["i1", "i2", "i3"], n=5),
+            Question(history=["i3", "i1", "i2"], times=[2000.0, 100.0, 1000.0], n=5),
+            Question(history=["i3", "i2", "i1"], n=5),
         ]
     )
-    assert isinstance(forward, Answer) and isinstance(told, Answer)
-    if not model.fitted_model().reads_time:
-        assert told.ids == forward.ids
-        assert told.scores == from_pairs(forward.scores, rel=1e-6)
-    assert set(ids(backward)) and not {"i1", "i3", "i5"} & set(told.ids)
+    assert ids(forward)[0] == ids(told)[0] == "i4"
+    assert isinstance(forward, Answer) and isinstance(backward, Answer)
+    assert forward.scores != backward.scores
+    assert ids(server.recommend([Question(user="u0", n=1)])[0]) == ["i5"]
 
 
 def test_unknown_users_get_what_the_server_is_told(shop: Path) -> None:
