@@ -1,4 +1,4 @@
-"""The gate that every request passes first: limits, times, counts; and the short way to the hot endpoint.
+"""The gate that every request passes first: limits, times, counts; the short way to one endpoint.
 
 FastAPI routes and describes the endpoints. Its way to one costs more than the answer, so that the
 endpoint that gets nearly all requests is called directly, by the same function.
