@@ -126,7 +126,7 @@ class Halving:
         return self.best[0]
 
     def around(self, design: Family) -> Family:
-        """The best design next to a known one: each constant walks over its grid once.
+        """The best design near a known one: its constants walk over their grids as long as it pays.
 
         Raises:
             DivergedError: The known one cannot be fitted.
@@ -137,7 +137,7 @@ class Halving:
             for name, grid in grids.items()
         }
         first = replace(design, **near)
-        self._refined(first, self._merit(first, self._judge.levels - 1), 1)
+        self._refined(first, self._merit(first, self._judge.levels - 1))
         if self.best is None:
             raise DivergedError("closed forms: no candidate could be fitted")
         return self.best[0]
@@ -180,7 +180,7 @@ class Halving:
                 left -= seconds
         return found
 
-    def _refined(self, design: Family, merit: float, sweeps: int = SWEEPS) -> None:
+    def _refined(self, design: Family, merit: float) -> None:
         """Walks over one constant after the other, as long as one of them gets better."""
         grids, left = self._judge.grids(type(design)), REFINING_SECONDS * self._patience
         last = level = self._judge.levels - 1
@@ -188,7 +188,7 @@ class Halving:
             level = last - 1
             merit = self._merit(design, level)
         most = MOST_SECONDS * self._patience
-        for _ in range(sweeps):
+        for _ in range(SWEEPS):
             before = merit
             for name, grid in grids.items():
                 climb = Climb(grid, getattr(design, name))

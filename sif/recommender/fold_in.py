@@ -144,7 +144,7 @@ class FoldIn:
         Threads share the rows: torch's own would meet after every small product.
         """
         counts = np.diff(pairs.indptr).astype(np.int64)
-        parts = [*chunks(counts, max(self._unknowns, 1))]
+        parts = [*chunks(counts, max(self._unknowns, self.dimension))]
 
         def work(numbers: Iterator[slice]) -> None:
             for some in (part for share in numbers for part in parts[share]):

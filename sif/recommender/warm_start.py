@@ -3,7 +3,7 @@
 Validation judges only pairs that the earlier model has not seen: of others its vectors know the
 answer. Nothing is searched. Functions of vectors are trained on from the vectors of known ids, with
 the strength that validation chose before; new ids are folded in first. Closed forms are solved
-again at the known constants and one step around them, models in order around the known penalty.
+again at the known constants and around them, models in order around the known penalty.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from sif.recommender.model import ServedModel
 from sif.recommender.versions import load_version
 from sif.spaces.interaction.registry import LOSSES, SPACES, design_of
 
-EPOCHS = 1 / 4
+EPOCHS = 1 / 2
 """Share of `train.epochs` that a warm training gets at most."""
-PATIENCE = 2
+PATIENCE = 3
 """Its validations without a better metric, at most."""
 RATE = 0.3
 """Its step size over `train.lr`: the first steps of Adam are as long as that, wherever it starts,
