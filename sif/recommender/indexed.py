@@ -102,10 +102,7 @@ class IndexedRecommender:
         is_usual = 0 < k <= min(LARGEST_SORTED, self.engine.n_items)
         if single is None or not is_usual or (rule is not None and rule.cold_users[row]):
             return None
-        if allowed is None or rule is None:
-            servable = self._servable if allowed is None else allowed
-        else:
-            servable = rule.servable(allowed)
+        servable = self._servable_among(allowed)
         with self._naming_rows(0, np.array([row]), "scores"):
             scores, items = single.top(self._sides[row], k, hidden, servable)
         return Top(items, self._in_units(scores))
@@ -127,6 +124,12 @@ class IndexedRecommender:
         engine = self.engine
         assert isinstance(engine, Engine)  # noqa: S101
         return UserSides(lambda rows: engine.sides(engine.vectors(rows)), engine.n_users)
+
+    def _servable_among(self, allowed: Mask | None) -> Mask | None:
+        """Items that may be recommended, of those that are allowed; None: all."""
+        if allowed is None or self.cold_start is None:
+            return self._servable if allowed is None else allowed
+        return self.cold_start.servable(allowed)
 
     @cached_property
     def _servable(self) -> Mask | None:
@@ -150,7 +153,7 @@ class IndexedRecommender:
         allowed: Mask | None,
     ) -> Top:  # fmt: skip
         rule = self.cold_start
-        servable = allowed if rule is None else rule.servable(allowed)
+        servable = self._servable_among(allowed)
         best = self._best.top(users, k, excluded=excluded, allowed=servable)
         best = Top(best.items, self._in_units(best.scores))
         return best if rule is None else rule.with_popular(best, cold, excluded, allowed)

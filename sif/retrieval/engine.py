@@ -90,9 +90,14 @@ class _Request:
 
     def close(self, scores: Tensor, start: int, stop: int) -> None:
         """Sets scores of excluded items to minus infinity: scores (b, any) of items start..stop."""
-        if self.allowed is not None:
-            closed = torch.from_numpy(~self.allowed[start:stop]).to(scores.device)
-            scores[:, : stop - start].masked_fill_(closed, -torch.inf)
+        if self.allowed is None:
+            return
+        mask, some = ~self.allowed[start:stop], scores[:, : stop - start]
+        closed = np.flatnonzero(mask)
+        if len(closed) > len(mask) // 8:
+            some.masked_fill_(torch.from_numpy(mask).to(scores.device), -torch.inf)
+        elif len(closed):  # few, of which no other score is looked at
+            some.index_fill_(1, torch.from_numpy(closed).to(scores.device), -torch.inf)
 
 
 class ItemEngine:

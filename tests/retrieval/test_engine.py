@@ -279,3 +279,17 @@ def test_three_fields_are_refused() -> None:
     net = InteractionNetwork(Design((identity,) * 3, ALL["max"]), shape, torch.Generator())
     with pytest.raises(ConfigError, match="expected a function of 2 fields, found 3"):
         Engine(net.interaction())
+
+
+@pytest.mark.parametrize("closed", [[], [4], [0, 17, 89], list(range(1, 90))])
+def test_few_and_many_items_are_closed_alike(closed: list[int], path: str) -> None:
+    engine = Engine(make_network(ALL["multiply"], whole=True).interaction())
+    users = engine.vectors(np.arange(USERS))
+    allowed = np.ones(ITEMS, np.bool_)
+    allowed[closed] = False
+    top = engine.top(users, 6, allowed=allowed)
+    scores = np.where(allowed, engine.scores(users), -np.inf)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :6]
+    best = np.take_along_axis(scores, order, axis=1)
+    np.testing.assert_array_equal(top.items, np.where(np.isneginf(best), -1, order))
+    np.testing.assert_array_equal(top.scores, best)
