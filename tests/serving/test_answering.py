@@ -14,8 +14,6 @@ from sif.serving.answering import Answer, Answering
 from sif.serving.questions import RecommendQuestion as Question
 from sif.serving.questions import Refused, SimilarQuestion
 
-from_pairs = pytest.approx
-
 
 def answering(model: Recommender, unknown: str = "error") -> Answering:
     return Answering(model.fitted_model(), unknown, "v")
@@ -67,7 +65,9 @@ def test_ratings_fold_in_and_are_needed(stars: Path) -> None:
     )
     expected = model.recommend_new(["i1", "i3"], 4, [5.0, 1.0], as_arrays=True)
     assert ids(right) == expected[0].tolist()
-    assert isinstance(right, Answer) and right.scores == from_pairs(expected[1].tolist(), rel=1e-5)
+    assert isinstance(right, Answer) and right.scores == pytest.approx(
+        expected[1].tolist(), rel=1e-5
+    )
     assert refusal(none) == "ratings: expected one per item of the history, found none"
     assert ids(no_history) == model.recommend_new([], 10, as_arrays=True)[0].tolist()
 
@@ -115,7 +115,7 @@ def test_one_by_one_and_together_are_the_same(shop: Path, monkeypatch: pytest.Mo
     for one, other in zip(alone, server.recommend(questions), strict=True):
         assert ids(one) == ids(other)
         assert isinstance(one, Answer) and isinstance(other, Answer)
-        assert one.scores == from_pairs(other.scores, rel=1e-5, abs=1e-6)
+        assert one.scores == pytest.approx(other.scores, rel=1e-5, abs=1e-6)
 
 
 def test_a_bad_question_spoils_no_other(shop: Path) -> None:

@@ -66,6 +66,7 @@ def asked_all_the_time(server: Server, user: str) -> Iterator[list[tuple[int, st
             thread.join()
 
 
+@pytest.mark.slow
 def test_events_and_reloads_are_swapped_in_while_it_answers(
     start: Start, shop: Path, other_shop: Path, tmp_path: Path
 ) -> None:
@@ -119,6 +120,7 @@ def test_events_and_reloads_are_swapped_in_while_it_answers(
     ]
 
 
+@pytest.mark.slow
 def test_the_journal_survives_the_server(start: Start, shop: Path, tmp_path: Path) -> None:
     journal = tmp_path / "events.jsonl"
     with start(shop, "--journal", journal) as server:

@@ -51,6 +51,7 @@ def curl(server: Server, line: str) -> Any:
     return server.ask(words[0].removeprefix(ADDRESS), body, method, kind="", headers=headers)
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_do_what_it_says(start: Start, shop: Path, tmp_path: Path) -> None:
     lines = [line for block in blocks("sh") for line in block.splitlines()]
     asked = [line for line in lines if line.startswith("curl")]

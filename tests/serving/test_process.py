@@ -18,6 +18,7 @@ Start = Callable[..., AbstractContextManager[Server]]
 Command = Callable[..., Any]
 
 
+@pytest.mark.slow
 def test_what_was_accepted_is_answered_before_it_ends(start: Start, shop: Path) -> None:
     """Clients ask all the time; every reply is whole, then connections are refused."""
     broken: list[object] = []
@@ -55,6 +56,7 @@ def test_what_was_accepted_is_answered_before_it_ends(start: Start, shop: Path) 
     assert broken == [] and server.errors == []
 
 
+@pytest.mark.slow
 def test_a_server_under_strain(start: Start, shop: Path) -> None:
     """More than can wait are told to come again; a client that stalls does not keep it alive."""
     seen: list[Any] = []
