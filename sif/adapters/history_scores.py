@@ -58,7 +58,7 @@ class RowWeights(nn.Module):
         if self.rows is not None:
             rows = self.rows[entries]
             entries, values = rows.clamp(min=0), values * (rows >= 0)
-        return torch.bmm(values[:, None], self.table[entries])[:, 0]
+        return torch.bmm(values[:, None], F.embedding(entries, self.table))[:, 0]
 
 
 class FactorWeights(nn.Module):
@@ -74,7 +74,7 @@ class FactorWeights(nn.Module):
 
     def forward(self, entries: Tensor, values: Tensor) -> Tensor:
         """Scores (b, n_items) of entries (b, k) with their values."""
-        return torch.bmm(values[:, None], self.first[entries])[:, 0] @ self.second
+        return torch.bmm(values[:, None], F.embedding(entries, self.first))[:, 0] @ self.second
 
 
 class SparseWeights(nn.Module):
@@ -95,10 +95,11 @@ class SparseWeights(nn.Module):
     def forward(self, entries: Tensor, values: Tensor) -> Tensor:
         """Scores (b, n_items) of entries (b, k) with their values."""
         dense = values.new_zeros(values.shape[0], self.width).scatter_add(1, entries, values)
-        terms = dense[:, self.sources] * self.numbers
+        terms = dense.index_select(1, self.sources) * self.numbers
         # A target's terms lie side by side. Differences of running sums need doubles.
         sums = F.pad(terms.double().cumsum(1), (1, 0))
-        return (sums[:, self.starts[1:]] - sums[:, self.starts[:-1]]).float()
+        ends, starts = self.starts[1:], self.starts[:-1]
+        return (sums.index_select(1, ends) - sums.index_select(1, starts)).float()
 
 
 class HistoryScores(nn.Module):

@@ -105,6 +105,15 @@ def test_recbole_is_written_whole_or_not_at_all(
     assert not list(tmp_path.iterdir())
 
 
+def test_ratings_are_written_in_their_own_digits(tmp_path: Path) -> None:
+    rated = ROWS.assign(rating=[0.1, 4.5] * (len(ROWS) // 2) + [3.0] * (len(ROWS) % 2))
+    folder = write_recbole(rated, tmp_path / "shop")
+    cells = [line.split("\t")[2] for line in (folder / "shop.inter").read_text().splitlines()[1:]]
+    assert set(cells) <= {"0.1", "4.5", "3"}
+    rows = read_recbole(folder).interactions
+    assert told(rows) == told(read_frame(rated))
+
+
 def test_there_is_nothing_of_recbole(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"expected .* or one NAME\.train\.inter in a folder, found"

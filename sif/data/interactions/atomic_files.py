@@ -145,7 +145,7 @@ def _cells(column: pd.Series, kind: str, name: str, file: str) -> NDArray[np.obj
         return np.array([_sequence(cell, kind, file, name) for cell in column], dtype=object)
     codes, values = pd.factorize(column)  # of each value once; -1 where a cell is empty
     if kind == FLOAT:
-        texts = [_number(value) for value in values]
+        texts = [_number(value) for value in np.asarray(values)]  # float32 stays so: 0.1
     else:
         texts = [_token(str(value), file, name) for value in values]
     found: NDArray[np.object_] = np.array([*texts, ""], dtype=object)[codes]
