@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-_NO_HTTP = b'{"error":"request: expected HTTP/1.1, found another text"}'
+_NO_HTTP = b'{"error":"request: expected HTTP/1.1 with a head of less than 64 KiB"}'
+_LONGEST = 1 << 16
+"""Bytes of a head, about: the parser itself would keep any number."""
 
 
 def http_protocol() -> Any:
@@ -17,6 +19,24 @@ def http_protocol() -> Any:
 
     class Protocol(HttpToolsProtocol):
         """A connection."""
+
+        _head = -1  # bytes of a head that is not whole; -1: there is none
+
+        def data_received(self, data: bytes) -> None:
+            if self._head >= 0:
+                self._head += len(data)
+                if self._head > _LONGEST:
+                    self.send_400_response("")
+                    return
+            super().data_received(data)
+
+        def on_message_begin(self) -> None:
+            self._head = 0
+            super().on_message_begin()
+
+        def on_headers_complete(self) -> None:
+            self._head = -1
+            super().on_headers_complete()
 
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             joined = _OneWrite(cast(asyncio.Transport, transport))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from collections.abc import Callable, Iterator
@@ -130,6 +131,16 @@ def test_a_body_without_its_length_is_bounded_as_well(server: Server) -> None:
     assert found.startswith(b"HTTP/1.1 413 ") and b'{"error":"body: expected at most' in found
     announced = raw(server, HEAD + b"Content-Length: 99999999999999999999\r\n\r\n")
     assert announced[9:12] in (b"413", b"400")
+
+
+def test_a_head_without_end_is_not_kept(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+        client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nX: ")
+        with contextlib.suppress(ConnectionError):  # it need not read to the end
+            for _ in range(200):
+                client.sendall(b"a" * 10_000)
+            assert client.recv(999).startswith(b"HTTP/1.1 400 ")
+    assert server.ask("/health").status == 200
 
 
 def test_who_leaves_early_harms_nobody(server: Server) -> None:
