@@ -34,6 +34,8 @@ PADDING = -1
 """Entry of a history where there is no item."""
 MOST_BYTES = (1 << 31) - (1 << 24)
 """Of weights that are multiplied out; the format of ONNX ends there as well."""
+_PADDED = 8 + 4
+"""Bytes of a weight in a padded row."""
 Inputs = dict[str, NDArray[Any]]
 
 
@@ -77,29 +79,53 @@ class FactorWeights(nn.Module):
         return torch.bmm(values[:, None], F.embedding(entries, self.first))[:, 0] @ self.second
 
 
-class SparseWeights(nn.Module):
-    """Weights (s * n_items, n_items) of which few are not 0, target by target."""
+class PaddedWeights(nn.Module):
+    """Weights (s * n_items, n_items) of which every row has few: padded with zeros of item 0."""
 
-    sources: Tensor
+    targets: Tensor
     numbers: Tensor
-    starts: Tensor
 
     def __init__(self, weights: sp.csr_matrix) -> None:
         super().__init__()
-        columns = sp.csc_matrix(weights)
-        self.width = columns.shape[0]
-        self.register_buffer("sources", torch.from_numpy(columns.indices.astype(np.int64)))
+        self.n_items, width = weights.shape[1], _widest(weights)
+        counts = np.diff(weights.indptr)
+        rows = np.repeat(np.arange(len(counts)), counts)
+        places = np.arange(weights.nnz) - np.repeat(weights.indptr[:-1], counts)
+        targets = np.zeros((len(counts), width), np.int64)
+        numbers = np.zeros((len(counts), width), np.float32)
+        targets[rows, places], numbers[rows, places] = weights.indices, weights.data
+        self.register_buffer("targets", torch.from_numpy(targets))
+        self.register_buffer("numbers", torch.from_numpy(numbers))
+
+    def forward(self, entries: Tensor, values: Tensor) -> Tensor:
+        """Scores (b, n_items) of entries (b, k) with their values."""
+        terms = F.embedding(entries, self.numbers) * values[:, :, None]
+        targets = self.targets.index_select(0, entries.flatten()).view_as(terms)
+        scores = values.new_zeros(values.shape[0], self.n_items)
+        return scores.scatter_add(1, targets.flatten(1), terms.flatten(1))
+
+
+class SparseWeights(nn.Module):
+    """Weights (s * n_items, n_items) of which few are not 0, in any rows: every one is read."""
+
+    sources: Tensor
+    targets: Tensor
+    numbers: Tensor
+
+    def __init__(self, weights: sp.csr_matrix) -> None:
+        super().__init__()
+        self.width, self.n_items = weights.shape
+        columns = sp.csc_matrix(weights).tocoo()
+        self.register_buffer("sources", torch.from_numpy(columns.row.astype(np.int64)))
+        self.register_buffer("targets", torch.from_numpy(columns.col.astype(np.int64)))
         self.register_buffer("numbers", torch.from_numpy(columns.data.astype(np.float32)))
-        self.register_buffer("starts", torch.from_numpy(columns.indptr.astype(np.int64)))
 
     def forward(self, entries: Tensor, values: Tensor) -> Tensor:
         """Scores (b, n_items) of entries (b, k) with their values."""
         dense = values.new_zeros(values.shape[0], self.width).scatter_add(1, entries, values)
         terms = dense.index_select(1, self.sources) * self.numbers
-        # A target's terms lie side by side. Differences of running sums need doubles.
-        sums = F.pad(terms.double().cumsum(1), (1, 0))
-        ends, starts = self.starts[1:], self.starts[:-1]
-        return (sums.index_select(1, ends) - sums.index_select(1, starts)).float()
+        places = self.targets.expand(values.shape[0], -1)
+        return values.new_zeros(values.shape[0], self.n_items).scatter_add(1, places, terms)
 
 
 class HistoryScores(nn.Module):
@@ -294,14 +320,16 @@ def _parts(weights: AnyWeights, n_items: int) -> list[nn.Module]:
     if isinstance(weights, FilterWeights):
         if weights.rows is None:
             return [FactorWeights(*weights.sides)]
-        return [RowWeights(_table(weights, n_items, 1))]
+        return [RowWeights(_table(weights, n_items))]
     rest = weights.rest
     if rest is None:
         return [RowWeights(weights.dense)] if weights.size else []
-    if 2 * _sparse_bytes(rest) + weights.dense.nbytes >= 4 * rest.shape[0] * n_items:
-        return [RowWeights(_table(weights, n_items, rest.shape[0] // n_items))]
-    sparse = [SparseWeights(rest)] if rest.nnz else []
-    return [*_solved(weights), *sparse]
+    table, padded = 4 * rest.shape[0] * n_items, _PADDED * rest.shape[0] * _widest(rest)
+    if padded + weights.dense.nbytes < table:
+        return [*_solved(weights), *([PaddedWeights(rest)] if rest.nnz else [])]
+    if table > MOST_BYTES:
+        return [*_solved(weights), SparseWeights(rest)]
+    return [RowWeights(weights.table())]
 
 
 def _solved(weights: ItemWeights) -> list[nn.Module]:
@@ -316,15 +344,15 @@ def _solved(weights: ItemWeights) -> list[nn.Module]:
     return [RowWeights(weights.dense, rows)]
 
 
-def _sparse_bytes(rest: sp.csr_matrix) -> int:
-    return int(rest.nnz) * (8 + 4)
+def _widest(rest: sp.csr_matrix) -> int:
+    """The most weights in a row."""
+    return int(np.diff(rest.indptr).max(initial=0))
 
 
-def _table(weights: AnyWeights, n_items: int, scales: int) -> NDArray[np.float32]:
-    if 4 * scales * n_items**2 > MOST_BYTES:
-        most = math.isqrt(MOST_BYTES // (4 * scales))
+def _table(weights: FilterWeights, n_items: int) -> NDArray[np.float32]:
+    if 4 * n_items**2 > MOST_BYTES:
         raise ConfigError(
-            f"export: expected at most {most:,} items in an item-item model whose weights are "
-            f"multiplied out, found {n_items:,}"
+            f"export: expected at most {math.isqrt(MOST_BYTES // 4):,} items in an item-item model "
+            f"whose weights are multiplied out, found {n_items:,}"
         )
     return weights.table()
