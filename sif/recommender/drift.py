@@ -258,7 +258,7 @@ def _at_fit(model: ServedModel, metric: str) -> float | None:
 def _advice(
     rows: float, users: float, items: float, worse: bool, gain: Interval | None
 ) -> tuple[bool, str]:
-    """The advice: to fit again or not, and why."""
+    """Advice to fit again or not, and the reason."""
     if gain is not None:
         if gain.low > 0:
             return True, f"a fresh fit predicts held-out rows better by {gain}"
