@@ -142,7 +142,7 @@ def _numbers(model: ServedModel, data: Interactions, field: int) -> NDArray[np.i
 
 
 def _known(model: ServedModel, field: int, names: NDArray[np.str_]) -> sparse.csr_array:
-    """The pairs of some ids (b,): CSR (b, n_other), empty rows for new ones."""
+    """The known pairs of some ids (b,): CSR (b, n_other), empty rows for new ones."""
     places = model.vocabularies[field].lookup(names)
     is_known = places >= 0
     some = columns_of(model.seen, places[is_known]) if field else model.seen[places[is_known]]

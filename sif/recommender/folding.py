@@ -47,7 +47,7 @@ class Folding:
         return Folding(self.rows + rows, first, latest, recent)
 
     def state(self) -> list[Any]:
-        """The same, as a file holds it."""
+        """The record in the form that a file holds."""
         return [self.rows, self.first, self.latest, self.recent]
 
     @classmethod

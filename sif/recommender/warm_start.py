@@ -42,7 +42,7 @@ and long ones lead away from vectors that are nearly right."""
 
 @dataclass(frozen=True, eq=False)
 class WarmStart:
-    """The gifts of an earlier model to a fit.
+    """The contribution of an earlier model to a fit.
 
     Attributes:
         model: The earlier model.
