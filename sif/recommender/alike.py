@@ -149,13 +149,14 @@ def fresh(network: OrderNetwork, n_items: int | None = None) -> OrderNetwork:
     return type(network)(network.genotype, size)
 
 
-def with_items(model: ServedModel, table: Any) -> ServedModel:
+def with_items(model: ServedModel, table: Any, id_column: str | None = None) -> ServedModel:
     """The model with the items of a further table of features, which need no interactions.
 
     Args:
         model: Fitted with features of items.
         table: As for `sif.data.features.read_features`, with the same columns; those that are
             missing are as values that are.
+        id_column: Of the table; None: recognized by its name.
 
     Raises:
         DataError: A table that cannot be used.
@@ -168,7 +169,7 @@ def with_items(model: ServedModel, table: Any) -> ServedModel:
         )
     if len(model.fields) != 2 or model.cold_start is None:
         raise ConfigError("add_items: expected a model of rankings by user and item")
-    further = further_features(table, "item", known)
+    further = further_features(table, "item", known, id_column)
     names = further.vocabulary.ids
     fresh_names = names[model.vocabularies[1].lookup(names) < 0]
     longer_model = with_room(model, fresh_names)

@@ -18,24 +18,27 @@ from typing import Any
 
 import pandas as pd
 
-from sif.errors import CheckpointError, SifError
+from sif.errors import CheckpointError, DataError, SifError
+from sif.recommender.alike import with_items
 from sif.recommender.extend import grown_by_all
 from sif.recommender.inputs import further_interactions
 from sif.recommender.model import ServedModel
 from sif.serving.answering import Answering
 from sif.serving.journal import Journal
 from sif.serving.metrics import Metrics
-from sif.serving.questions import MOST_QUESTIONS, Event, Refused
+from sif.serving.questions import MOST_QUESTIONS, Change, NewItem, Refused
 from sif.serving.source import Found, found
 
 _logger = logging.getLogger("sif.serving")
+_ID = "\x01id"
+"""Column of ids in a table of features, which no feature is called."""
 
 
 @dataclass(eq=False)
 class _Asked:
     """A change that somebody wants; no events: a reload. The future is None for a signal."""
 
-    events: Sequence[Event] | None
+    events: Sequence[Change] | None
     loop: asyncio.AbstractEventLoop | None = None
     future: asyncio.Future[dict[str, Any]] | None = None
 
@@ -97,8 +100,8 @@ class Changes:
         self._queue.put(None)
         self._thread.join()
 
-    async def take_in(self, events: Sequence[Event]) -> dict[str, Any]:
-        """Takes interactions in; from the reply on answers know of them.
+    async def take_in(self, events: Sequence[Change]) -> dict[str, Any]:
+        """Takes interactions or items in; from the reply on answers know of them.
 
         Raises:
             Refused: The model cannot take them in, or too many changes wait.
@@ -117,7 +120,7 @@ class Changes:
         """Loads the model that the folder has now; a signal may call this."""
         self._queue.put(_Asked(None))
 
-    async def _ask(self, events: Sequence[Event] | None) -> dict[str, Any]:
+    async def _ask(self, events: Sequence[Change] | None) -> dict[str, Any]:
         if self._waiting >= self._most:
             raise Refused(
                 503, f"busy: {self._most:,} changes wait; try again", {"retry-after": "1"}
@@ -261,13 +264,26 @@ class Changes:
         self._metrics.serves(answering.version, users, items)
 
 
-def grown(model: ServedModel, events: Iterable[Event]) -> ServedModel:
+def grown(model: ServedModel, events: Iterable[Change]) -> ServedModel:
     """The model with interactions taken in, as `Recommender.partial_fit` does it.
+
+    Or with items, as `Recommender.add_items` does it.
+
+    Args:
+        model: The model.
+        events: All interactions with the same fields, or all items.
 
     Raises:
         SifError: The model cannot take them in.
     """
     rows = list(events)
+    if isinstance(rows[0], NewItem):
+        frame = pd.DataFrame([one.features for one in rows if isinstance(one, NewItem)])
+        known = () if model.item_features is None else model.item_features.names
+        for name in frame.columns if known else ():
+            if name not in known:
+                raise DataError(f"features: expected some of {', '.join(known)}, found {name!r}")
+        return with_items(model, frame.assign(**{_ID: [str(one.item) for one in rows]}), _ID)
     usual = {name: getattr(model.reading, name) or name for name in rows[0].columns}
     frame = pd.DataFrame(
         {usual[name]: [getattr(row, name) for row in rows] for name in rows[0].columns}

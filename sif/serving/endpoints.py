@@ -29,6 +29,7 @@ from sif.serving.questions import (
     Body,
     EventsBody,
     ExplainQuestion,
+    ItemsBody,
     RecommendBody,
     RecommendQuestion,
     Refused,
@@ -41,7 +42,7 @@ from sif.serving.replies import JSON
 from sif.utils.version import __version__
 
 _REFERENCE = "#/components/schemas/{model}"
-_BODIES = (RecommendBody, SimilarBody, ExplainQuestion, EventsBody)
+_BODIES = (RecommendBody, SimilarBody, ExplainQuestion, EventsBody, ItemsBody)
 _COUNT = {"type": "integer", "minimum": 1, "maximum": MOST_ITEMS, "default": COUNT}
 _SEEN = {"type": "string", "enum": ["true", "false", "all", "trained", "none"]}
 _TEXT = {"type": "string"}
@@ -107,6 +108,7 @@ class Endpoints:
         add("/similar", self.similar, methods=["POST"], openapi_extra=_described(SimilarBody))
         add("/explain", self.explain, methods=["POST"], openapi_extra=_described(ExplainQuestion))
         add("/events", self.events, methods=["POST"], openapi_extra=_described(EventsBody))
+        add("/items", self.items, methods=["POST"], openapi_extra=_described(ItemsBody))
         add("/reload", self.reload, methods=["POST"], openapi_extra=_described(None))
         add("/health", self.health, methods=["GET"], openapi_extra=_described(None))
         add("/metrics", self.metrics, methods=["GET"], openapi_extra=_described(None))
@@ -169,6 +171,13 @@ class Endpoints:
         _query(request, ())
         events = parsed(EventsBody, request.scope[BODY]).events
         return _json(await self._changes.take_in(events))
+
+    async def items(self, request: Request) -> Response:
+        """Takes items in by their features; answers after the reply have them."""
+        _expect_json(_media_type(request))
+        _query(request, ())
+        items = parsed(ItemsBody, request.scope[BODY]).items
+        return _json(await self._changes.take_in(items))
 
     async def reload(self, request: Request) -> Response:
         """Loads the model that the folder has now; the one before goes on if it is broken."""

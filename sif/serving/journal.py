@@ -1,4 +1,4 @@
-"""Interactions that a server has taken in, in a file of JSON lines, so that they survive it."""
+"""Interactions and items that a server took in, in a file of JSON lines, so that they survive."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from sif.errors import CheckpointError
-from sif.serving.questions import EVENT, Event
+from sif.serving.questions import Change
+
+_CHANGE: TypeAdapter[Change] = TypeAdapter(Change)
 
 
 class Journal:
@@ -26,8 +28,8 @@ class Journal:
         self.path = path
         self.append(())
 
-    def append(self, events: Sequence[Event]) -> None:
-        """Adds events, which are on the disk afterwards, all of them or none.
+    def append(self, events: Sequence[Change]) -> None:
+        """Adds events or items, which are on the disk afterwards, all of them or none.
 
         Raises:
             CheckpointError: The write failed.
@@ -42,8 +44,8 @@ class Journal:
         except OSError as error:
             raise CheckpointError(f"{self.path}: journal: {error.strerror}") from None
 
-    def batches(self) -> Iterator[list[Event]]:
-        """Runs of events that have the same fields, in their order.
+    def batches(self) -> Iterator[list[Change]]:
+        """Runs of events or items that have the same fields, in their order.
 
         A last line without its end is what a crash left of a write that nobody was told of; it is
         cut off.
@@ -51,7 +53,7 @@ class Journal:
         Raises:
             CheckpointError: A line is no event.
         """
-        run: list[Event] = []
+        run: list[Change] = []
         for event in self._events():
             if run and run[0].columns != event.columns:
                 yield run
@@ -60,7 +62,7 @@ class Journal:
         if run:
             yield run
 
-    def _events(self) -> Iterator[Event]:
+    def _events(self) -> Iterator[Change]:
         try:
             with self.path.open("rb") as file:
                 place = 0
@@ -75,9 +77,9 @@ class Journal:
         except OSError as error:
             raise CheckpointError(f"{self.path}: journal: {error.strerror}") from None
 
-    def _event(self, line: bytes, number: int) -> Event:
+    def _event(self, line: bytes, number: int) -> Change:
         try:
-            return Event.model_validate_json(line)
+            return _CHANGE.validate_json(line)
         except ValidationError as error:
             reason = error.errors(include_url=False)[0]["msg"]
             raise CheckpointError(
@@ -85,8 +87,8 @@ class Journal:
             ) from None
 
 
-def _line(event: Event) -> str:
-    return event.model_dump_json(include=set(EVENT), exclude_none=True)
+def _line(event: Change) -> str:
+    return event.model_dump_json(include=set(event.columns), exclude_none=True)
 
 
 def _write(file: int, lines: bytes) -> None:

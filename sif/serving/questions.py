@@ -130,6 +130,35 @@ EVENT = ("user", "item", "rating", "timestamp")
 """Fields of an event."""
 
 
+Value = str | int | float | bool
+"""Of a feature."""
+
+
+class NewItem(Body):
+    """One item that nobody has touched, with what it is."""
+
+    item: Id = Field(description="an item, new or without interactions")
+    features: dict[str, Value | list[Value] | None] = Field(
+        description="column of the model's features to a value, or to a list of tags or numbers",
+        min_length=1, max_length=100,
+    )  # fmt: skip
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The fields that it has."""
+        return tuple(NewItem.model_fields)
+
+
+Change = Event | NewItem
+"""Something that the model takes in."""
+
+
+class ItemsBody(Body):
+    """Items that nobody has touched."""
+
+    items: Annotated[list[NewItem], Field(min_length=1, max_length=MOST_QUESTIONS, fail_fast=True)]
+
+
 class EventsBody(Body):
     """Interactions that have happened since the model was fitted."""
 
@@ -230,6 +259,7 @@ def known_fields(kind: type[Body]) -> list[str]:
         RecommendBody: RecommendQuestion,
         SimilarBody: SimilarQuestion,
         EventsBody: Event,
+        ItemsBody: NewItem,
     }
     more = inner[kind].model_fields if kind in inner else {}
     return list({**kind.model_fields, **more})
