@@ -109,7 +109,7 @@ DATA: dict[str, tuple[list[str], list[str]]] = {
         [*rows()[:15], rows()[15] + ",7", *rows()[16:]],
         ["orders.csv line 17: expected 4 columns, found 5"],
     ),
-    "only a header": ([], ["orders.csv: expected interactions, found none after the header"]),
+    "only a header": ([], ["orders.csv: expected rows, found none after the header"]),
     "a single user": (
         [f"u1,i{i},{i % 5 + 1},{i}" for i in range(20)],
         ["orders.csv: expected at least 2 users, found 1: user 'u1'"],

@@ -157,7 +157,7 @@ class TextTable(Table):
         header = is_header(first, second)
         if header:
             if not second:
-                raise DataError(f"{path}: expected interactions, found none after the header")
+                raise DataError(f"{path}: expected rows, found none after the header")
             if len(second) != len(first):
                 raise ragged(path, head[1][0], len(first), len(second))
             columns = tuple(cell.strip() for cell in first)

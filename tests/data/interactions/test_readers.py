@@ -228,7 +228,7 @@ def test_bad_cells_are_named_by_line(
     [
         (b"", Columns(), "expected interactions, found an empty file"),
         (b"\n \n", Columns(), "expected interactions, found only blank lines"),
-        (HEADER.encode(), Columns(), "expected interactions, found none after the header"),
+        (HEADER.encode(), Columns(), "expected rows, found none after the header"),
         (
             HEADER.encode() + b"a,x,1,1\n",
             Columns(separator=";"),
