@@ -38,7 +38,8 @@ def with_features(
 ) -> Family:
     """The best design, or an item-item model with features that is ahead of it.
 
-    Features have to be clearly ahead of the same kind of model without them.
+    Features have to be clearly ahead of the same kind of model without them, and of the best design:
+    a lead within the noise of validation was .0055 NDCG@10 behind on test (MovieLens-1M, seed 0).
 
     Args:
         best: That a search without features found.
@@ -53,10 +54,10 @@ def with_features(
         return best
     try:
         other, values = _climbed(own, sample)
-        known = sample.merits(own)
+        rivals = [sample.merits(one) for one in {own, best}]
     except DivergedError:
         return best
-    return other if float(values.mean()) > most and clearly_ahead(values, known) else best
+    return other if all(clearly_ahead(values, known) for known in rivals) else best
 
 
 def clearly_ahead(values: NDArray[np.float64], known: NDArray[np.float64]) -> bool:
