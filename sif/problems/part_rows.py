@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_array, csr_matrix
 
+from sif.data.features.table import Features
 from sif.data.interactions import Interactions
 from sif.errors import DataError
 from sif.evaluation.scorers import Scale
@@ -27,8 +28,13 @@ def feature_rows(part: Interactions, field: int = 1) -> FeatureRows | None:
     features = part.item_features if field else part.user_features
     if features is None:
         return None
-    groups = column_groups([(column.start, column.stop) for column in features.columns])
-    return FeatureRows(csr_matrix(features.aligned(part.vocabularies[field])), groups)
+    return rows_of_table(features, features.aligned(part.vocabularies[field]))
+
+
+def rows_of_table(table: Features, rows: csr_array) -> FeatureRows:
+    """Rows (b, m) of a table of features, which knows its columns."""
+    groups = column_groups([(column.start, column.stop) for column in table.columns])
+    return FeatureRows(csr_matrix(rows), groups)
 
 
 def scale_of(part: Interactions, objective: str) -> Scale:

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from sif.data.features.read import further_features
 from sif.data.features.table import Features
 from sif.errors import ConfigError
-from sif.recommender.extend import with_bare_items, with_item_rows
+from sif.problems.part_rows import rows_of_table
+from sif.recommender.extend import with_bare, with_item_rows
 from sif.recommender.feature_factors import FeatureFactors
 from sif.recommender.fold_in import Rows
 from sif.recommender.model import ServedModel
@@ -27,7 +28,6 @@ from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.linear.features import (
     Alikeness,
     FeatureRows,
-    column_groups,
     shares_of,
     uneven,
 )
@@ -205,8 +205,7 @@ def answering(model: ServedModel, items: Ids | None = None) -> ServedModel:
 
 def feature_rows(table: Features, model: ServedModel) -> FeatureRows:
     """Features of all items of a model."""
-    groups = column_groups([(column.start, column.stop) for column in table.columns])
-    return FeatureRows(sp.csr_matrix(table.aligned(model.vocabularies[1])), groups)
+    return rows_of_table(table, table.aligned(model.vocabularies[1]))
 
 
 def with_room(model: ServedModel, names: NDArray[np.str_]) -> ServedModel:
@@ -217,4 +216,4 @@ def with_room(model: ServedModel, names: NDArray[np.str_]) -> ServedModel:
         size = len(model.vocabularies[1]) + len(names)
         weights = longer(between_items(model.trained), size)
         model = replace(model, trained=fresh(model.trained, size).take(weights))
-    return with_bare_items(model, names)
+    return with_bare(model, 1, names)

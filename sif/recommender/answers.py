@@ -160,6 +160,7 @@ def predicted(model: ServedModel, *given: Any) -> NDArray[np.float32]:
     scores = model.scorer.predict(np.stack(rows, axis=1))
     if model.rule is not None:
         scores = model.rule.of_pairs(scores, rows[0], rows[1])
+        scores = _by_features(model, scores, rows[0], rows[1])
     for lost in np.flatnonzero(np.isnan(scores))[:1]:
         pair = ", ".join(
             f"{field} {str(ids[0 if one else lost])!r}"
@@ -167,6 +168,25 @@ def predicted(model: ServedModel, *given: Any) -> NDArray[np.float32]:
         )
         raise DataError(f"predict: score of {pair}: expected a number, found NaN")
     return scores[0] if all(one for _, one in columns) else scores
+
+
+def _by_features(
+    model: ServedModel, scores: NDArray[np.float32], users: NDArray[np.int64],
+    items: NDArray[np.int64],
+) -> NDArray[np.float32]:  # fmt: skip
+    """Scores (n,) of pairs, those of users without interactions by their features."""
+    if model.user_features is None or model.user_stand is None or model.rule is None:
+        return scores
+    asked = np.flatnonzero(model.rule.cold_users[users])
+    if not len(asked):
+        return scores
+    names, place = np.unique(users[asked], return_inverse=True)
+    features = model.user_features.rows(model.vocabularies[0].ids[names])
+    tells, found = model.user_stand.tells(features), scores.copy()
+    for row in np.flatnonzero(tells):
+        here = asked[place == row]
+        found[here] = model.user_stand.scores(features[[row]], model)[0][items[here]]
+    return found
 
 
 def neighbors(

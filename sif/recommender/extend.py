@@ -205,17 +205,15 @@ def with_owned(model: ServedModel, dropped: Interactions | None) -> ServedModel:
     users, items = dropped.vocabularies
     fresh = users.ids[model.vocabularies[0].lookup(users.ids) < 0]
     if len(fresh):
-        zeros = None if model.reads_order else _zeros(model.network, len(fresh))
-        bare = sparse.csr_array((len(fresh), len(model.vocabularies[1])), dtype=np.float32)
-        model = _extended(model, 0, fresh, bare, zeros)
+        model = with_bare(model, 0, fresh)
     rows = model.vocabularies[0].index(users.ids)[dropped.ids[:, 0]]
     pairs = np.stack([rows, dropped.ids[:, 1]], axis=1)
     return replace(model, owned=model.owned.joined(pairs, items)).with_users_of(model)
 
 
-def _zeros(network: InteractionNetwork, count: int) -> Rows:
-    """Vectors of users that say nothing."""
-    table = network.tables.embeddings[0]
+def _zeros(network: InteractionNetwork, field: int, count: int) -> Rows:
+    """Vectors of users or items that say nothing."""
+    table = network.tables.embeddings[field]
     biases = table.new_zeros(count) if network.tables.biases else None
     return Rows(table.new_zeros(count, network.shape.dimension), biases)
 
@@ -312,17 +310,18 @@ def _terms(
     return tuple(terms)
 
 
-def with_bare_items(model: ServedModel, names: NDArray[np.str_]) -> ServedModel:
-    """The model with further items that nobody has; the vectors of tables say nothing of them.
+def with_bare(model: ServedModel, field: int, names: NDArray[np.str_]) -> ServedModel:
+    """The model with further users or items without a pair; the vectors of tables say nothing.
 
     Args:
-        model: An item-item model has the weights of these items already.
+        model: An item-item model has the weights of further items already.
+        field: 0 for users, 1 for items.
         names: (b,) distinct ids that it does not have.
     """
-    bare = sparse.csr_array((len(names), len(model.vocabularies[0])), dtype=model.seen.dtype)
-    if model.reads_order:
-        return _extended(model, 1, names, bare)
-    return _extended(model, 1, names, bare, _zeros(model.network, len(names)))
+    shape = len(names), len(model.vocabularies[1 - field])
+    bare = sparse.csr_array(shape, dtype=model.seen.dtype)
+    zeros = None if model.reads_order else _zeros(model.network, field, len(names))
+    return _extended(model, field, names, bare, zeros)
 
 
 def with_item_rows(

@@ -139,6 +139,7 @@ class _State(_Part):
     fallback: Annotated[tuple[Any, Any], Listed] | None = None
     cold_order: str = ""
     alikeness: Annotated[Alikeness, _stored(Alikeness)] | None = None
+    user_alikeness: Annotated[Alikeness, _stored(Alikeness)] | None = None
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Self:

@@ -40,8 +40,10 @@ from sif.recommender.extend import with_owned
 from sif.recommender.feature_model import with_feature_model
 from sif.recommender.inputs import parts
 from sif.recommender.model import ServedModel
+from sif.recommender.new_users import with_listed_users
 from sif.recommender.own_models import OwnModels, OwnProblem
 from sif.recommender.report import Report, Row, part_of
+from sif.recommender.user_choice import with_user_choice
 from sif.recommender.warm_start import WarmStart
 from sif.search.loop import SearchResult
 from sif.spaces.interaction.function import InteractionNetwork
@@ -348,7 +350,10 @@ class _Fit:
         first = problem is self._problem_of(genotype)
         config = self.problem.config
         model = with_feature_model(model, config.seed, self.problem.runtime.threads)
-        return model if first else replace(model, fitted_on="all")
+        model, choice = with_user_choice(model, config.seed)
+        if choice is not None:
+            self.reporter.line(choice.told)
+        return with_listed_users(model if first else replace(model, fitted_on="all"))
 
     def _kept(self, trained: Mapping[str, Trained[Any]]) -> str:
         """The name of the model that validation prefers; of equals the searched function."""

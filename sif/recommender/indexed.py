@@ -15,7 +15,7 @@ from sif.config.cf import ExcludeSeen
 from sif.errors import ConfigError, DataError, ScoreError
 from sif.recommender.model import ServedModel
 from sif.retrieval.approximate import ApproximateEngine
-from sif.retrieval.engine import LARGEST_SORTED, Engine, Top, UserVectors
+from sif.retrieval.engine import LARGEST_SORTED, MEMORY, Engine, Top, UserVectors
 from sif.retrieval.neighbors import Neighbors
 from sif.retrieval.single import SingleEngine, UserSides
 
@@ -77,7 +77,9 @@ class IndexedRecommender:
             if (best := self._one(int(rows[0]), k, hidden, allowed)) is not None:
                 return best
         with self._naming_rows(0, rows, "scores"):
-            return self._top(*self._known(rows), k, excluded, allowed)
+            users, cold = self._known(rows)
+            best = self._top(users, cold, k, excluded, allowed)
+            return self._by_features(best, cold, self._features(rows, cold), excluded, allowed)
 
     def top_of_one(self, row: int, k: int, how: ExcludeSeen, allowed: Mask | None = None) -> Top:
         """Best items of a known user, less what he has; see `top`.
@@ -139,14 +141,24 @@ class IndexedRecommender:
 
     def top_of(
         self, pairs: sparse.csr_array, k: int, excluded: sparse.csr_array | None = None,
-        allowed: Mask | None = None,
+        allowed: Mask | None = None, features: sparse.csr_array | None = None,
     ) -> Top:  # fmt: skip
         """Best items of users outside of the tables, from their interactions (b, n_items).
+
+        Args:
+            pairs: CSR (b, n_items), what they have.
+            k: Items that are wanted.
+            excluded: CSR (b, n_items), items that they do not get; None: there are none.
+            allowed: bool (n_items,), items to choose among; None: all.
+            features: CSR (b, m), by which those are answered whose interactions tell nothing; None:
+                they get the popular items.
 
         Raises:
             DataError: Some interactions give no finite vector, or scores that are not numbers.
         """
-        return self._top(*self._folded(pairs), k, excluded, allowed)
+        users, cold = self._folded(pairs)
+        best = self._top(users, cold, k, excluded, allowed)
+        return self._by_features(best, cold, features, excluded, allowed)
 
     def _top(
         self, users: UserVectors, cold: Mask, k: int, excluded: sparse.csr_array | None,
@@ -158,12 +170,57 @@ class IndexedRecommender:
         best = Top(best.items, self._in_units(best.scores))
         return best if rule is None else rule.with_popular(best, cold, excluded, allowed)
 
+    def _features(self, rows: Rows, cold: Mask) -> sparse.csr_array | None:
+        """Features (b, m) of known users (b,), where somebody stands for cold ones."""
+        table = self.model.user_features
+        if table is None or not cold.any() or self.model.user_stand is None:
+            return None
+        return table.rows(self.model.vocabularies[0].ids[rows])
+
+    def _by_features(
+        self, best: Top, cold: Mask, features: sparse.csr_array | None,
+        excluded: sparse.csr_array | None, allowed: Mask | None,
+    ) -> Top:  # fmt: skip
+        """The best items (b, k), those of cold users by their features (b, m) where these tell."""
+        if features is None:
+            return best
+        servable = self._servable_among(allowed)
+        items, scores, k = best.items.copy(), best.scores.copy(), best.items.shape[1]
+        for rows, found in self._told_scores(cold, features):
+            if servable is not None:
+                found[:, ~servable] = -np.inf
+            for row, values in zip(rows, found, strict=True):
+                if excluded is not None:
+                    values[excluded[[row]].indices] = -np.inf
+                order = np.argsort(-values, kind="stable")[:k]
+                order = order[np.isfinite(values[order])]
+                items[row], scores[row] = -1, -np.inf
+                items[row, : len(order)], scores[row, : len(order)] = order, values[order]
+        return Top(items, scores)
+
     def scores(self, rows: Rows) -> NDArray[np.float32]:
         """All scores (b, n_items) of known users (b,), in rating units for models of ratings.
 
         Under the cold-start rule: minus infinity where an item is never recommended.
         """
-        return self._scores(*self._known(rows))
+        users, cold = self._known(rows)
+        scores, features = self._scores(users, cold), self._features(rows, cold)
+        for some, found in self._told_scores(cold, features):
+            scores[some] = found
+        return scores
+
+    def _told_scores(
+        self, cold: Mask, features: sparse.csr_array | None
+    ) -> Iterator[tuple[Rows, NDArray[np.float32]]]:
+        """Numbers and scores of the cold rows whose features (b, m) somebody knows."""
+        stand, rows = self.model.user_stand if features is not None else None, np.flatnonzero(cold)
+        if stand is None or features is None or not len(rows):
+            return
+        rows = rows[stand.tells(features[rows])]
+        step = max(1, MEMORY // (4 * max(self.engine.n_items, 1)))
+        for start in range(0, len(rows), step):
+            some = rows[start : start + step]
+            yield some, stand.scores(features[some], self.model)
 
     def scores_of(self, pairs: sparse.csr_array) -> NDArray[np.float32]:
         """The same for users outside of the tables, from their interactions (b, n_items).

@@ -18,6 +18,7 @@ from sif.recommender.extend import grown_by_all, grown_by_users
 from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.inputs import further_interactions
 from sif.recommender.model import ServedModel, packed, unpacked
+from sif.recommender.new_users import with_users
 from sif.recommender.renamed import FORMER
 
 
@@ -103,6 +104,36 @@ class LiveModel(Estimator):
         """
         with self._writing():
             self._serve(with_items(self.fitted_model(), item_features))
+        return self
+
+    @public_method
+    def add_users(self, user_features: Any) -> Self:
+        """Takes in users without interactions, by their features, without training.
+
+        Known users who are like them stand for them, if the fit found features to be worth more
+        than the popular items. Otherwise, and without a feature in common with known users, they
+        get the popular items. Users with interactions are answered by these as before.
+
+        Args:
+            user_features: A table as of `fit`, with the same columns.
+
+        Returns:
+            The same object.
+
+        Raises:
+            DataError: A table that cannot be used.
+            ConfigError: The model was fitted without features of users, or is of ratings.
+
+        Examples:
+            >>> people = pd.DataFrame({"user": orders.user.unique()})
+            >>> people["likes"] = ["tea" if int(user[1:]) % 2 else "mugs" for user in people.user]
+            >>> shop = sif.Recommender(budget="1s", threads=1).fit(orders, user_features=people)
+            >>> shop = shop.add_users(pd.DataFrame({"user": ["guest"], "likes": ["tea"]}))
+            >>> len(shop.recommend("guest", n=3))
+            3
+        """
+        with self._writing():
+            self._serve(with_users(self.fitted_model(), user_features))
         return self
 
     @public_method

@@ -43,6 +43,7 @@ from sif.recommender.graph_files import read_graph, write_graph
 from sif.recommender.model_state import fields_of, state_of, with_todays_names
 from sif.recommender.owned import History, Owned
 from sif.recommender.report import Report
+from sif.recommender.user_stand import UserStand, stand_of
 from sif.retrieval.graph import ItemGraph
 from sif.spaces.interaction.design import plain_product
 from sif.spaces.interaction.function import InteractionNetwork
@@ -88,6 +89,7 @@ class ServedModel:
         graph: Of the items, by which most users are answered; None: all are answered exactly.
         item_features, user_features: Of the ids; None: none are known.
         alikeness: By which untrained items are answered for by their features.
+        user_alikeness: The same of users; None: these get the popular items.
         feature_factors: Factors that features have a part in, for the same; None: there are none.
         alike_scales: In item-item models, the deviation of scores by the weights over that of
             scores by shares of items that are alike, and over that of scores by such factors.
@@ -117,6 +119,7 @@ class ServedModel:
     item_features: Features | None = None
     user_features: Features | None = None
     alikeness: Alikeness = field(default_factory=Alikeness)
+    user_alikeness: Alikeness | None = None
     feature_factors: FeatureFactors | None = None
     alike_scales: tuple[float, float] = (1.0, 1.0)
     constants: Mapping[str, float] = field(default_factory=dict)
@@ -391,9 +394,19 @@ class ServedModel:
     def _fold_in(self) -> dict[int, FoldIn]:
         return {}
 
+    @cached_property
+    def user_stand(self) -> UserStand | None:
+        """Known users who stand for those whom features alone tell of; None: nobody does."""
+        return stand_of(self)
+
     def with_users_of(self, before: ServedModel) -> ServedModel:
-        """The model itself, which folds users in as the one before does, whose items it has."""
+        """The model itself, which folds users in as the one before does, whose items it has.
+
+        The same known users stand for new ones, until items change.
+        """
         self._fold_in.update({f: fold for f, fold in before._fold_in.items() if f == 0})
+        if "user_stand" in vars(before):
+            vars(self)["user_stand"] = before.user_stand
         return self
 
     def save(self, folder: Path) -> Path:

@@ -82,6 +82,8 @@ def _state_of_features(model: ServedModel) -> dict[str, Any]:
     state: dict[str, Any] = {n: one.state() for n, one in tables.items() if one is not None}
     if model.item_features is not None:
         state["alikeness"] = dataclasses.asdict(model.alikeness)
+    if model.user_alikeness is not None:
+        state["user_alikeness"] = dataclasses.asdict(model.user_alikeness)
     if model.feature_factors is not None:
         state["feature_factors"] = model.feature_factors.state()
         state["alike_scales"] = list(model.alike_scales)
@@ -120,6 +122,7 @@ def fields_of(state: Mapping[str, Any]) -> dict[str, Any]:
         "item_features": _features(state, "item_features"),
         "user_features": _features(state, "user_features"),
         "alikeness": Alikeness(**state.get("alikeness", {})),
+        "user_alikeness": _constants(state.get("user_alikeness")),
         "feature_factors": _factors(state.get("feature_factors")),
         "alike_scales": tuple(state.get("alike_scales", (1.0, 1.0))),
     }
@@ -200,6 +203,10 @@ def _owned(parts: Sequence[Any] | None, n_users: int) -> Owned:
 
 def _factors(state: Any) -> FeatureFactors | None:
     return None if state is None else FeatureFactors.restored(state)
+
+
+def _constants(state: Any) -> Alikeness | None:
+    return None if state is None else Alikeness(**state)
 
 
 def _features(state: Mapping[str, Any], name: str) -> Features | None:

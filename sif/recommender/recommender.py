@@ -33,6 +33,7 @@ from sif.recommender.arguments import (
 from sif.recommender.feature_reasons import feature_reasons
 from sif.recommender.fit import Reporter, learn, started
 from sif.recommender.live import LiveModel
+from sif.recommender.new_users import features_row
 from sif.recommender.renamed import former
 from sif.recommender.report import Report
 from sif.recommender.reranking import reranked, reranked_new
@@ -312,21 +313,24 @@ class Recommender(LiveModel):
 
     @public_method
     def recommend_new(
-        self, history: Any, n: int = 10, ratings: ArrayLike | None = None,
+        self, history: Any = (), n: int = 10, ratings: ArrayLike | None = None,
         exclude_seen: bool | str = True, exclude_items: Iterable[Any] | None = None,
-        items: Iterable[Any] | None = None, *, rerank: Any = None, pool: int | None = None,
-        as_arrays: bool = False,
+        items: Iterable[Any] | None = None, *, features: Mapping[str, Any] | None = None,
+        rerank: Any = None, pool: int | None = None, as_arrays: bool = False,
     ) -> Answer:  # fmt: skip
-        """The best n items of somebody who is in no table, from what they have.
+        """The best n items of somebody who is in no table, from what they have or are.
 
         Args:
-            history: Item ids; may be empty, then the popular items are meant.
+            history: Item ids; may be empty, then the features count, or the popular items are
+                meant.
             n: Items that are wanted.
             ratings: One per item, for models of ratings; empty: none. Items rated below the
                 `min_rating` of `fit` make no part of the vector.
             exclude_seen: Leave out the history, see `recommend`.
             exclude_items: Ids that are left out.
             items: Ids to choose among; None: all.
+            features: Columns of `user_features` to values; they count where nothing of the history
+                was trained, and the model answers new users by features.
             rerank: See `recommend`.
             pool: See `recommend`.
             as_arrays: Answer with arrays.
@@ -337,8 +341,10 @@ class Recommender(LiveModel):
         Raises:
             NotFittedError: There is no model yet.
             UnknownIdError: An unknown item.
-            ConfigError: For the reasons of `recommend`, or ratings that do not fit.
-            DataError: For the reasons of `recommend`, or ratings too large to fold in.
+            ConfigError: For the reasons of `recommend`, ratings that do not fit, or features for a
+                model that was fitted without.
+            DataError: For the reasons of `recommend`, ratings too large to fold in, or features
+                that do not fit.
 
         Examples:
             >>> model.recommend_new(["tea1", "tea2", "tea3"], n=2)["rank"].tolist()
@@ -350,7 +356,8 @@ class Recommender(LiveModel):
         allowed = allowed_ids(server.model, 1, exclude_items, items)
         k = answer_length(n, server.model)
         excluded = had.excluded(exclusion(exclude_seen, server.model))
-        asked = server, had.pairs, k, excluded, allowed
+        told = None if features is None else features_row(server.model, features)
+        asked = server, had.pairs, k, excluded, allowed, told
         best = server.top_of(*asked[1:]) if rerank is None else reranked_new(*asked, rerank, pool)
         return answers.answer(server.model, best, None, as_arrays)
 

@@ -132,7 +132,7 @@ def _labels_of(cells: Iterable[Any], tokens: Callable[[Any], list[str]]) -> tupl
 
 
 def _category(cell: Any) -> list[str]:
-    if isinstance(cell, float) and cell == int(cell):
+    if isinstance(cell, float) and cell.is_integer():
         cell = int(cell)  # a column of whole numbers with holes
     return [str(cell).strip()]
 

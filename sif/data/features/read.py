@@ -54,10 +54,10 @@ def read_features(
 
 
 def further_features(
-    source: Any, role: str, known: Features, id_column: str | None = None
+    source: Any, role: str, known: Features, id_column: str | None = None, where: str | None = None
 ) -> Features:
     """The features of further items or users, under the columns of known ones."""
-    frame, place = frame_of(source, f"{role} features")
+    frame, place = frame_of(source, where or f"{role} features")
     features, ids = _split(frame, role, id_column, place)
     return known.further(features, ids, place)
 

@@ -120,13 +120,17 @@ class Features:
 
     def aligned(self, vocabulary: Vocabulary) -> Rows:
         """CSR float32 (len(vocabulary), m): a row for each id of a vocabulary, zeros for others."""
-        places = self.vocabulary.lookup(vocabulary.ids)
+        return self.rows(vocabulary.ids)
+
+    def rows(self, ids: NDArray[np.str_]) -> Rows:
+        """CSR float32 (b, m): a row for each of some ids (b,), zeros for those without features."""
+        places = self.vocabulary.lookup(ids)
         known = np.flatnonzero(places >= 0)
-        lengths = np.zeros(len(vocabulary), np.int64)
+        lengths = np.zeros(len(ids), np.int64)
         some = self.matrix[places[known]]
         lengths[known] = np.diff(some.indptr)
         starts = np.concatenate([[0], lengths.cumsum()])
-        return Rows((some.data, some.indices, starts), shape=(len(vocabulary), self.width))
+        return Rows((some.data, some.indices, starts), shape=(len(ids), self.width))
 
     def unknown(self, vocabulary: Vocabulary) -> int:
         """How many ids of the table a vocabulary does not have."""

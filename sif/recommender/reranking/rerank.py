@@ -64,7 +64,8 @@ def reranked(
 
 def reranked_new(
     server: IndexedRecommender, pairs: sparse.csr_array, k: int,
-    excluded: sparse.csr_array | None, allowed: Mask | None, steps: Any, pool: int | None = None,
+    excluded: sparse.csr_array | None, allowed: Mask | None, features: sparse.csr_array | None,
+    steps: Any, pool: int | None = None,
 ) -> Top:  # fmt: skip
     """The same for users outside of the tables.
 
@@ -74,12 +75,13 @@ def reranked_new(
         k: Items per user.
         excluded: CSR (b, n_items), items that they do not get; None: there are none.
         allowed: (n_items,) items to choose among; None: all.
+        features: CSR (b, m), see `IndexedRecommender.top_of`; None: there are none.
         steps: See `reranked`.
         pool: See `reranked`.
     """
 
     def best(count: int, among: Mask | None) -> Top:
-        return server.top_of(pairs, count, excluded, among)
+        return server.top_of(pairs, count, excluded, among, features)
 
     return _asked(server, k, allowed, steps, pool).top(pairs, excluded, best)
 

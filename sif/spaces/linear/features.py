@@ -1,4 +1,4 @@
-"""Features of items: rows whose products say how alike items are, and ridge regression on them.
+"""Features of items or users: rows whose products say how alike these are, and ridge regression.
 
 Each column of a table counts alike: its rows are weighted by inverse document frequency, divided by
 their length, put side by side, and divided by their length again. A product of two rows is then at
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -21,7 +22,7 @@ Ids = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 DIRECT = 3_000
-"""Items or features, whichever are fewer, up to which the equations are solved directly."""
+"""Items (or users) or features, whichever are fewer, up to which equations are solved directly."""
 ITERATIONS, TOLERANCE = 60, 1e-4
 """Of conjugate gradients, which solve larger ones."""
 UNEVEN = 1e-4
@@ -32,7 +33,7 @@ COLUMNS = 512
 
 @dataclass(frozen=True, eq=False)
 class FeatureRows:
-    """Features of all items of a catalog.
+    """Features of all items of a catalog, or of all users.
 
     Attributes:
         matrix: CSR float32 (n_items, m); zeros where an item has none.
@@ -53,16 +54,22 @@ class FeatureRows:
             trained: bool (n_items,), the items that count as documents.
             idf: Power of log(documents / documents with the feature).
         """
-        parts = [self._group(start, stop, trained, idf) for start, stop in self.groups]
-        return _normalized(sp.csr_matrix(sp.hstack(parts, format="csr")))
+        return self.weighted_by(self.weights(trained, idf))
 
-    def _group(self, start: int, stop: int, trained: Mask, idf: float) -> sp.csr_matrix:
-        rows = sp.csr_matrix(self.matrix[:, start:stop])
-        known = sp.csr_matrix(rows[trained])
-        documents = np.bincount(known.indices, minlength=stop - start)
-        weights = np.log1p(trained.sum() / np.maximum(documents, 1)) ** idf * (documents > 0)
-        scaled = rows @ sp.diags(weights.astype(np.float32))
-        return _normalized(sp.csr_matrix(scaled))
+    def weights(self, trained: Mask, idf: float = 1.0) -> Numbers:
+        """The weight of each feature (m,), 0 of those that no trained item has; see `weighted`."""
+        known = sp.csr_matrix(self.matrix[trained])
+        documents = np.bincount(known.indices, minlength=known.shape[1])
+        found = np.log1p(trained.sum() / np.maximum(documents, 1)) ** idf * (documents > 0)
+        return np.asarray(found, dtype=np.float32)
+
+    def weighted_by(self, weights: Numbers) -> sp.csr_matrix:
+        """Rows of length 1, or 0, by the weights (m,) of features."""
+        parts = []
+        for start, stop in self.groups:
+            scaled = self.matrix[:, start:stop] @ sp.diags(weights[start:stop])
+            parts.append(_normalized(sp.csr_matrix(scaled)))
+        return _normalized(sp.csr_matrix(sp.hstack(parts, format="csr")))
 
 
 def _normalized(rows: sp.csr_matrix) -> sp.csr_matrix:
@@ -112,10 +119,7 @@ def combinations(known: sp.csr_matrix, others: sp.csr_matrix, ridge: float) -> N
         A, float32 (n, c).
     """
     if known.shape[1] <= min(DIRECT, known.shape[0]):  # (F F' + r)^-1 F G' = F (F'F + r)^-1 G'
-        inner = (known.T @ known).toarray().astype(np.float64)
-        inner[np.diag_indices_from(inner)] += ridge
-        solved = np.linalg.solve(inner, others.T.toarray())
-        return np.asarray(known @ solved, dtype=np.float32)
+        return np.asarray(known @ by_feature(known, others.T.toarray(), ridge), dtype=np.float32)
     if known.shape[0] <= DIRECT:
         kernel = (known @ known.T).toarray().astype(np.float64)
         kernel[np.diag_indices_from(kernel)] += ridge
@@ -125,6 +129,25 @@ def combinations(known: sp.csr_matrix, others: sp.csr_matrix, ridge: float) -> N
         right = (known @ others[start : start + COLUMNS].T).toarray().astype(np.float32)
         found[:, start : start + COLUMNS] = _conjugate(known, right, np.float32(ridge))
     return found
+
+
+def by_feature(known: sp.csr_matrix, sums: NDArray[Any], ridge: float) -> NDArray[np.float64]:
+    """Solves the equations of the regression in features instead of items.
+
+    Where the sums are F' t, of what is known of the items, rows G of others foretell of them G
+    times the answer: the same as `combinations`, for all others at once.
+
+    Args:
+        known: F, CSR (n, m) of `FeatureRows.weighted`; at most `DIRECT` features.
+        sums: (m, ...).
+        ridge: Above 0.
+
+    Returns:
+        (F'F + ridge I)^-1 sums, (m, ...).
+    """
+    inner = (known.T @ known).toarray().astype(np.float64)
+    inner[np.diag_indices_from(inner)] += ridge
+    return np.asarray(np.linalg.solve(inner, sums))
 
 
 def _conjugate(known: sp.csr_matrix, right: Numbers, ridge: np.float32) -> Numbers:
@@ -158,15 +181,18 @@ def column_groups(bounds: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], .
 
 @dataclass(frozen=True)
 class Alikeness:
-    """Constants by which features stand for interactions; validation on new items chooses them.
+    """Constants by which features stand for interactions; validation on new ids chooses them.
 
     Attributes:
         idf: Power of the inverse document frequency of a feature.
-        ridge: Of the regression, in products of an item with itself.
+        ridge: Of the regression, in products of an item or user with itself.
         own: In item-item models, what a user gets for having an item that is like the new one,
             beside what the weights say, in deviations of what these say.
         factors: The same of what factors by features say (`sif.recommender.feature_factors`).
-        level: Factor on what new items get, beside the trained ones.
+        level: Factor on what new items get, beside the trained ones; of new users, on what sets
+            them apart from the mean user.
+        blend: Of new users, the share of the popular order in what all of them get alike; the rest
+            is what the mean user gets.
     """
 
     idf: float = 1.0
@@ -174,6 +200,7 @@ class Alikeness:
     own: float = 1.0
     factors: float = 2.0
     level: float = 1.0
+    blend: float = 1.0
 
 
 def uneven(items: Ids) -> Numbers:
