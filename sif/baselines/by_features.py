@@ -1,6 +1,7 @@
-"""Baselines for new items, which features alone tell of: popularity of categories, neighbors, iALS.
+"""Baselines for new items or users, whom features alone tell of: categories, neighbors, iALS.
 
-They are fitted on the interactions of known items and the features of all. Each scores all items.
+They are fitted on the interactions of known ids and the features of all. Each scores all items for
+all users.
 """
 
 from __future__ import annotations
@@ -24,73 +25,84 @@ Numbers = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class FeatureBaseline:
-    """A model of new items.
+    """A model of new ids.
 
     Attributes:
         name: Of the baseline.
         description: One line.
-        grid: Settings that validation chooses among.
-        fit: (train, features, params, seed, threads) to scores of all items.
+        grids: By field, 0 of new users and 1 of new items: settings that validation chooses among.
+        fit: (train, features, field, params, seed, threads) to scores of all items.
     """
 
     name: str
     description: str
-    grid: tuple[Params, ...]
-    fit: Callable[[Interactions, FeatureRows, Params, int, int], RankingScorer]
+    grids: tuple[tuple[Params, ...], tuple[Params, ...]]
+    fit: Callable[[Interactions, FeatureRows, int, Params, int, int], RankingScorer]
 
 
 @dataclass(frozen=True, eq=False)
-class HistoryProduct:
-    """Scores of items by what they have in common with a history.
+class Product:
+    """Scores of items by a product: what a user has, or whom he is like, by what that says.
 
     Attributes:
-        pairs: CSR (n_users, n_items).
-        weights: CSR (n_items, n_items), from items of a history.
+        left: CSR (n_users, k).
+        right: CSR (k, n_items).
     """
 
-    pairs: sp.csr_matrix
-    weights: sp.csr_matrix
+    left: sp.csr_matrix
+    right: sp.csr_matrix
 
     def scores(self, users: NDArray[np.int64]) -> Numbers:
         """Scores (b, n_items) for users (b,)."""
-        return np.asarray((self.pairs[users] @ self.weights).toarray(), dtype=np.float32)
+        return np.asarray((self.left[users] @ self.right).toarray(), dtype=np.float32)
 
 
 def category_popularity(
-    train: Interactions, features: FeatureRows, params: Params, seed: int, threads: int
-) -> TableScorer:
-    """An item's score is the mean number of interactions of known items with its features."""
-    known = ~cold_rows(train, 1)
-    counts = np.bincount(train.ids[:, 1], minlength=train.sizes[1])[known].astype(np.float64)
+    train: Interactions, features: FeatureRows, field: int, params: Params, seed: int, threads: int
+) -> RankingScorer:
+    """Popularity within categories, the mean over those of the new id.
+
+    An item's score is the mean number of interactions of known items with its features; for a new
+    user it is the share of known users with his features who have it.
+    """
+    known = ~cold_rows(train, field)
     rows = sp.csr_matrix(features.matrix[known] > 0, dtype=np.float64)
-    documents = np.asarray(rows.sum(axis=0)).ravel()
-    means = rows.T @ counts / np.maximum(documents, 1)
+    documents = np.maximum(np.asarray(rows.sum(axis=0)).ravel(), 1)
     own = sp.csr_matrix(features.matrix > 0, dtype=np.float64)
-    scores = own @ means / np.maximum(np.diff(own.indptr), 1)
+    own = sp.csr_matrix(sp.diags(1 / np.maximum(np.diff(own.indptr), 1)) @ own)
+    if field == 0:
+        counts = sp.csr_matrix(rows.T @ pair_matrix(train)[known])
+        return Product(own, sp.csr_matrix(sp.diags(1 / documents) @ counts))
+    counts = np.bincount(train.ids[:, 1], minlength=train.sizes[1])[known].astype(np.float64)
+    scores = own @ (rows.T @ counts / documents)
     return TableScorer.of_order(scores.astype(np.float32), train.sizes[0])
 
 
 def feature_knn(
-    train: Interactions, features: FeatureRows, params: Params, seed: int, threads: int
-) -> HistoryProduct:
-    """An item counts what the k known items nearest to it by features say, by their cosines.
+    train: Interactions, features: FeatureRows, field: int, params: Params, seed: int, threads: int
+) -> Product:
+    """The k known ids nearest by features count, by their cosines.
 
-    `idf` is the power of the inverse document frequency of a feature.
+    An item counts what those items say that are nearest to it, and a user gets what those have who
+    are nearest to him. `idf` is the power of the inverse document frequency of a feature.
     """
-    known = np.flatnonzero(~cold_rows(train, 1))
-    rows = features.weighted(~cold_rows(train, 1), float(params["idf"]))
+    trained = ~cold_rows(train, field)
+    known = np.flatnonzero(trained)
+    rows = features.weighted(trained, float(params["idf"]))
     n, k = rows.shape[0], int(params["k"])
     parts = []
-    for start in range(0, n, _ITEMS):
-        alike = sp.csr_matrix(rows[start : start + _ITEMS] @ rows[known].T)
+    for start in range(0, n, _ROWS):
+        alike = sp.csr_matrix(rows[start : start + _ROWS] @ rows[known].T)
         parts.append(_nearest(alike, k))
     nearest = sp.csr_matrix(sp.vstack(parts)).tocoo()
-    entries = nearest.data, (known[nearest.col], nearest.row)
-    return HistoryProduct(pair_matrix(train), sp.csr_matrix(entries, shape=(n, n)))
+    entries = nearest.data, (nearest.row, known[nearest.col])
+    alike = sp.csr_matrix(entries, shape=(n, n))
+    pairs = pair_matrix(train)
+    return Product(pairs, sp.csr_matrix(alike.T)) if field else Product(alike, pairs)
 
 
-_ITEMS = 1024
-"""Items whose neighbors are looked for at once."""
+_ROWS = 1024
+"""Rows whose neighbors are looked for at once."""
 
 
 def _nearest(alike: sp.csr_matrix, k: int) -> sp.csr_matrix:
@@ -110,40 +122,52 @@ def _nearest(alike: sp.csr_matrix, k: int) -> sp.csr_matrix:
 
 
 def feature_als(
-    train: Interactions, features: FeatureRows, params: Params, seed: int, threads: int
+    train: Interactions, features: FeatureRows, field: int, params: Params, seed: int, threads: int
 ) -> FactorScorer:
-    """IALS on the interactions with a row below them for each feature, its items those with it.
+    """IALS on the interactions with a row for each feature beside them, of the ids that have it.
 
-    Items then have factors by their features, also where nobody has touched them: collective matrix
-    factorization (Singh and Gordon, KDD 2008). `weight` is the confidence of a feature over that of
-    an interaction.
+    Items, or users, then have factors by their features, also where nobody knows them: collective
+    matrix factorization (Singh and Gordon, KDD 2008). `weight` is the confidence of a feature over
+    that of an interaction.
     """
-    rows = features.weighted(~cold_rows(train, 1), 1.0)
+    rows = features.weighted(~cold_rows(train, field), 1.0)
     used = np.flatnonzero(np.bincount(rows.indices, minlength=rows.shape[1]) > 1)
-    weight = np.float32(params["weight"])
-    stacked = sp.csr_matrix(sp.vstack([pair_matrix(train), weight * rows[:, used].T]))
-    users, items = factors_of(stacked, params, seed, threads)
-    offsets = np.zeros(train.sizes[1], dtype=np.float32)
-    return FactorScorer(users[: train.sizes[0]], items, offsets)
+    below = np.float32(params["weight"]) * rows[:, used].T
+    pairs = pair_matrix(train) if field else sp.csr_matrix(pair_matrix(train).T)
+    others, own = factors_of(sp.csr_matrix(sp.vstack([pairs, below])), params, seed, threads)
+    others = others[: train.sizes[1 - field]]
+    users, items = (others, own) if field else (own, others)
+    return FactorScorer(users, items, np.zeros(train.sizes[1], dtype=np.float32))
+
+
+def _neighbors_grid() -> tuple[Params, ...]:
+    return tuple({"idf": idf, "k": k} for idf in (1.0, 2.0) for k in (20, 50, 100, 200, 1000))
+
+
+def _factors_grid(dimensions: tuple[int, ...], weights: tuple[float, ...]) -> tuple[Params, ...]:
+    return tuple(
+        {"dimension": d, "l2": 10.0, "alpha": 10.0, "epochs": 15, "weight": weight}
+        for d in dimensions
+        for weight in weights
+    )
 
 
 FEATURE_BASELINES: Mapping[str, FeatureBaseline] = {
     one.name: one
     for one in (
         FeatureBaseline(
-            "category-popularity", "popularity of the items with the same features", ({},),
+            "category-popularity", "popularity among those with the same features", (({},), ({},)),
             category_popularity,
         ),
         FeatureBaseline(
-            "feature-knn", "nearest known items by features",
-            tuple({"idf": idf, "k": k} for idf in (1.0, 2.0) for k in (20, 50, 100, 200, 1000)),
+            "feature-knn", "nearest known ids by features", (_neighbors_grid(), _neighbors_grid()),
             feature_knn,
         ),
         FeatureBaseline(
             "feature-als", "iALS on interactions and features",
-            tuple(
-                {"dimension": d, "l2": 10.0, "alpha": 10.0, "epochs": 15, "weight": weight}
-                for d in (128, 256) for weight in (5.0, 10.0, 20.0, 50.0)
+            (
+                _factors_grid((8, 32, 128), (1.0, 5.0, 20.0, 50.0)),
+                _factors_grid((128, 256), (5.0, 10.0, 20.0, 50.0)),
             ),
             feature_als,
         ),

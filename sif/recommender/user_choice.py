@@ -34,7 +34,7 @@ FIRST = Alikeness(ridge=10.0)
 SWEEPS = 2
 AHEAD = 2.0
 """Standard errors by which features have to be ahead of the popular order."""
-USERS, LEAST = 2_000, 20
+USERS, LEAST = 2_000, 10
 """Users who are asked about, at most and at least."""
 SCORES = 1 << 25
 """Scores of theirs, at most, that are made at once."""

@@ -17,7 +17,7 @@ from sif.report import (
     found,
     groups,
     moments,
-    new_items,
+    new_ids,
     numbers,
     recommendations,
     results,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 SECTIONS: Sequence[Callable[[RunFiles], Section | None]] = (
-    verdict.section, moments.section, results.section, new_items.section, beyond.section,
+    verdict.section, moments.section, results.section, new_ids.section, beyond.section,
     found.section, cells.section, search.section, cells.errors, cells.readings, groups.section,
     data.section, recommendations.section, costs.section, settings.section,
 )  # fmt: skip

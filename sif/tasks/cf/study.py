@@ -37,6 +37,8 @@ from sif.recommender.extend import with_owned
 from sif.recommender.feature_model import with_feature_model
 from sif.recommender.file_checks import FittedOn
 from sif.recommender.model import ServedModel
+from sif.recommender.new_users import with_listed_users
+from sif.recommender.user_choice import with_user_choice
 from sif.spaces.closed.design import OPEN
 from sif.spaces.closed.network import ClosedNetwork
 from sif.spaces.histories.models import HistoryDesign
@@ -49,7 +51,7 @@ from sif.tasks.cf.baseline_work import BaselineWork
 from sif.tasks.cf.beyond import beyond_table, goal_document
 from sif.tasks.cf.columns import columns
 from sif.tasks.cf.entrants import FAR_AHEAD, entrants_of, without_prospect
-from sif.tasks.cf.new_items import NewItemResults, asks_for_new_items, tested_new_items
+from sif.tasks.cf.new_ids import NewResults, Side, asked_side, tested_new_ids
 from sif.tasks.cf.recovery import Recovery, recovery, told_of_product
 from sif.tasks.cf.refits import Problems, SecondFits
 from sif.tasks.cf.serving import saved, served_document, served_model, unseen_model
@@ -108,7 +110,7 @@ class InteractionStudy(Study):
         self._saved: ServedModel | None = None
         self._recovered: Recovery | None = None
         self._first: Trained[Any] | None = None  # the first fit of ours
-        self._new: NewItemResults | None = None
+        self._new: NewResults | None = None
         self.data_hash = self.dataset.hash if self.dataset else self.split.hash
         self.split_hash, self.split_name = self.split.hash, self.split.protocol
         self.test_part = self.split
@@ -293,8 +295,8 @@ class InteractionStudy(Study):
         return Goal(self.problem.metric) if text is None else goal_of(text, self.config.metrics_at)
 
     def keep_first(self, design: Genotype, trained: Trained[Any]) -> None:
-        """Where new items are asked for, whose constants it chooses."""
-        if self._asks_for_new_items:
+        """Where new ids are asked for, whose constants it chooses."""
+        if self._asked_side is not None:
             self._first = trained
 
     def merits(self, design: Genotype, trained: Trained[Any]) -> NDArray[np.float64]:
@@ -378,9 +380,12 @@ class InteractionStudy(Study):
             model = problems.served(results.designs[SEARCHED], trained, known)
         model = replace(with_owned(model, known.dropped), fitted_on=rows)
         model = with_feature_model(model, self.config.seed, self.problem.runtime.threads)
-        new = self._new_items(results)
-        if new is not None:
-            model = replace(model, alikeness=new.alikeness)
+        new = self._new_ids(results)
+        if new is None or new.side.field:
+            model, choice = with_user_choice(model, self.config.seed)
+            if choice is not None:
+                console.line(f"saved: {choice.told}")
+        model = with_listed_users(model if new is None else new.within(model))
         found = saved(model, folder, self.config.seed, console)
         self._retrieval, self._saved = found.document, found.model
 
@@ -469,22 +474,23 @@ class InteractionStudy(Study):
             groups += told_by_group(*asked, self._warm_comparison(results), order, ours)
         told = Populations.of(self.split, self._second is not None).told
         groups += [f"note: {told}"] if told else []
-        new = self._new_items(results)
+        new = self._new_ids(results)
         groups += [new.text()] if new is not None else []
         planted = self._planted(results.found.get(SEARCHED))
         return [text for text in (beyond, "\n".join(groups), planted) if text]
 
     @cached_property
-    def _asks_for_new_items(self) -> bool:
-        return self.chooses and asks_for_new_items(self.split)
+    def _asked_side(self) -> Side | None:
+        return asked_side(self.split) if self.chooses else None
 
-    def _new_items(self, results: Results) -> NewItemResults | None:
-        """The served model and baselines on new items, where a protocol keeps some apart."""
-        if not self._asks_for_new_items or self._new is not None:
+    def _new_ids(self, results: Results) -> NewResults | None:
+        """The served model and baselines on new ids, where a protocol keeps some apart."""
+        side = self._asked_side
+        if side is None or self._new is not None:
             return self._new
-        self._new = tested_new_items(
+        self._new = tested_new_ids(
             lambda: self._unseen(results, first=True), lambda: self._unseen(results, first=False),
-            self.split, self.test_part, self.config.seed, self.problem.runtime.threads,
+            self.split, self.test_part, side, self.config.seed, self.problem.runtime.threads,
         )  # fmt: skip
         return self._new
 
@@ -552,7 +558,7 @@ class InteractionStudy(Study):
         """Users, how cold the test part is, and which rows the tested models were fitted on."""
         ours = results.entries[SEARCHED]
         served = self._served_rows(results)
-        recovered, new = self._recovery(results), self._new_items(results)
+        recovered, new = self._recovery(results), self._new_ids(results)
         return {
             "users_left_out": ours.test.left_out,
             "cold": cold_shares(self.test_part.train, self.test_part.test),
@@ -560,7 +566,7 @@ class InteractionStudy(Study):
             "served": self._served_document(results),
             **({"retrieval": self._retrieval} if self._retrieval else {}),
             **self._on_populations(results),
-            **({} if new is None else {"new_items": new.document()}),
+            **({"new_items": new.document()} if new is not None and new.side.field else {}),
             **({} if recovered is None else {"recovery": recovered.document()}),
             "refit": {
                 "setting": self._asked,
@@ -578,9 +584,11 @@ class InteractionStudy(Study):
         if self.config.objective != "ranking":
             return document
         warm, against = self._warm_comparison(results), results.verdict.against
+        new = self._new_ids(results)
+        by_features = new.document() if new is not None and new.side.field == 0 else {}
         return {
             **document, "warm_comparison": warm and {"against": against, **vars(warm)},
-            "new_users": self.problem.cold_choice.document(),
+            "new_users": {**self.problem.cold_choice.document(), **by_features},
         }  # fmt: skip
 
     def in_search(self, found: Found) -> dict[str, Any]:

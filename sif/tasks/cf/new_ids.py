@@ -1,8 +1,8 @@
-"""New items under a protocol that keeps some out of train: how features answer for them.
+"""New items or users under a protocol that keeps some out of train: how features answer for them.
 
-The constants by which features stand for interactions are chosen on the new items of validation, by
-a fit that knows neither these nor those of test. Baselines by features are tuned on the same items.
-All are then fitted on train and validation, and asked once for the new items of test.
+The constants by which features stand for interactions are chosen on the new ids of validation, by a
+fit that knows neither these nor those of test. Baselines by features are tuned on the same ids. All
+are then fitted on train and validation, and asked once about the new ids of test.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ from sif.evaluation.cold_start import cold_rows
 from sif.evaluation.comparison import Comparison, compare
 from sif.evaluation.evaluate import Evaluation, RankingScorer, pair_matrix
 from sif.evaluation.item_orders import POPULARITY_ORDER
-from sif.evaluation.new_items import evaluate_new, new_items, rows_of_new
+from sif.evaluation.new_ids import evaluate_new, new_ids, rows_of_new
 from sif.problems.part_rows import feature_rows
 from sif.recommender.alike import Stand, answering
 from sif.recommender.feature_model import with_feature_model
+from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.model import ServedModel
+from sif.recommender.user_choice import chosen_constants, drawn, with_user_choice
+from sif.recommender.user_stand import trained_users
 from sif.spaces.linear.features import Alikeness
 from sif.spaces.linear.network import OrderNetwork
 from sif.tasks.console import table
@@ -37,7 +40,6 @@ from sif.utils.random import derive_seed
 OURS, RULE = "served", "popularity"
 METRIC = "ndcg@10"
 """That validation decides by."""
-SHOWN = ("recall@20", "ndcg@10", "ndcg@20")
 USERS = 2_000
 """Validation users that constants are chosen by, drawn where there are more."""
 GRIDS: Mapping[str, tuple[float, ...]] = {
@@ -52,15 +54,43 @@ ITEM_ITEM = ("own", "factors")
 SWEEPS = 2
 
 
+@dataclass(frozen=True)
+class Side:
+    """Users or items, as a protocol keeps some of them out of train.
+
+    Attributes:
+        field: 0 of users, 1 of items.
+        what: Name of the new ids.
+        how: How they are ranked.
+        shown: Metrics of the table.
+        compared: Metric of the comparisons.
+    """
+
+    field: int
+    what: str
+    how: str
+    shown: tuple[str, ...]
+    compared: str
+
+
+SIDES = (
+    Side(0, "users", "who get known items", ("ndcg@10", "ndcg@20", "recall@20"), "ndcg@10"),
+    Side(
+        1, "items", "ranked among themselves for", ("recall@20", "ndcg@10", "ndcg@20"), "recall@20"
+    ),
+)
+"""By their field."""
+
+
 @dataclass(frozen=True, eq=False)
-class NewItem:
-    """A model of new items, tuned and tested.
+class NewModel:
+    """A model of new ids, tuned and tested.
 
     Attributes:
         name: Of the model.
         expression: With its constants.
         valid: Value of `METRIC` on validation.
-        test: On the new items of test.
+        test: On the new ids of test.
     """
 
     name: str
@@ -70,36 +100,39 @@ class NewItem:
 
 
 @dataclass(frozen=True, eq=False)
-class NewItemResults:
-    """All models of new items.
+class NewResults:
+    """All models of new ids.
 
     Attributes:
-        items: Number of new items in test.
+        side: Which ids they are.
+        count: Number of new ids in test.
         models: Ours first, then baselines.
         comparisons: Name to ours against it.
-        alikeness: The constants that validation chose.
+        alikeness: The constants that validation chose; None: new users get the popular items.
     """
 
-    items: int
-    models: tuple[NewItem, ...]
+    side: Side
+    count: int
+    models: tuple[NewModel, ...]
     comparisons: Mapping[str, Comparison]
-    alikeness: Alikeness
+    alikeness: Alikeness | None
 
     def text(self) -> str:
         """A table, and what it is of."""
+        side = self.side
         rows = [
             [
                 one.name, one.expression, f"{one.valid:.4f}",
-                *(f"{one.test.metrics[name]:.4f}" for name in SHOWN), self._against(one.name),
+                *(f"{one.test.metrics[name]:.4f}" for name in side.shown), self._against(one.name),
             ]
             for one in self.models
         ]  # fmt: skip
-        head = ["new items", "constants", "valid", *SHOWN, "ours, recall@20"]
-        users = len(self.models[0].test.users)
+        head = [f"new {side.what}", "constants", "valid", *side.shown, f"ours, {side.compared}"]
+        users = f" {len(self.models[0].test.users):,} users" if side.field else ""
         return (
             f"{table(head, rows)}\n"
-            f"{self.items:,} items that no training saw, ranked among themselves for {users:,} "
-            f"users; valid: {METRIC} of other new items"
+            f"{self.count:,} {side.what} that no training saw, {side.how}{users}; "
+            f"valid: {METRIC} of other new {side.what}"
         )
 
     def _against(self, name: str) -> str:
@@ -111,9 +144,10 @@ class NewItemResults:
     def document(self) -> dict[str, Any]:
         """For metrics.json."""
         return {
-            "items": self.items,
+            self.side.what: self.count,
             "users": len(self.models[0].test.users),
-            "alikeness": vars(self.alikeness),
+            "alikeness": None if self.alikeness is None else vars(self.alikeness),
+            "compared": self.side.compared,
             "models": {
                 one.name: {
                     "expression": one.expression,
@@ -129,18 +163,29 @@ class NewItemResults:
             },
         }
 
+    def within(self, model: ServedModel) -> ServedModel:
+        """A model with the constants that were chosen."""
+        if self.side.field == 0:
+            return replace(model, user_alikeness=self.alikeness)
+        return model if self.alikeness is None else replace(model, alikeness=self.alikeness)
 
-def asks_for_new_items(split: Split) -> bool:
-    """True if a split has new items with features in validation and in test."""
-    if split.interactions.item_features is None or not split.protocol.startswith("cold-items"):
-        return False
-    return all(len(rows_of_new(split.train, part)) for part in (split.valid, split.test))
+
+def asked_side(split: Split) -> Side | None:
+    """The new ids, with features, that a split has in validation and in test; None: none."""
+    tables = split.interactions.user_features, split.interactions.item_features
+    for side in SIDES:
+        if tables[side.field] is None or not split.protocol.startswith(f"cold-{side.what}"):
+            continue
+        parts = (rows_of_new(split.train, part, side.field) for part in (split.valid, split.test))
+        if all(len(rows) for rows in parts):
+            return side
+    return None
 
 
-def tested_new_items(
+def tested_new_ids(
     first: Callable[[], ServedModel], last: Callable[[], ServedModel], split: Split, tested: Split,
-    seed: int, threads: int,
-) -> NewItemResults:  # fmt: skip
+    side: Side, seed: int, threads: int,
+) -> NewResults:  # fmt: skip
     """Chooses constants and settings on validation, and tests all models once.
 
     Args:
@@ -148,48 +193,101 @@ def tested_new_items(
         last: The same, fitted on the train part of `tested`.
         split: Of the job.
         tested: The same, with valid rows among the train rows.
+        side: Which ids are new.
         seed: Of draws.
         threads: Of baselines.
     """
     known = with_feature_model(first(), seed, threads)
-    constants, value = chosen_alikeness(known, split.train, split.valid, seed)
-    told_constants = f"ridge {constants.ridge:g}, idf {constants.idf:g}"
-    model = replace(with_feature_model(last(), seed, threads), alikeness=constants)
-    if isinstance(model.trained, OrderNetwork):
-        told_constants += f", own {constants.own:g}, factors {constants.factors:g}"
-    ours = answering(model).scorer_of(tested.train)
-    assert isinstance(ours, RankingScorer)  # noqa: S101
-    found = evaluate_new(ours, tested.train, tested.test)
-    models = [NewItem(OURS, told_constants, value, found)]
-    models += _baselines(split, tested, seed, threads)
+    choose = _chosen_for_items if side.field else _chosen_for_users
+    constants, value, told_constants = choose(known, split, seed)
+    model = with_feature_model(last(), seed, threads)
+    ours: Any
+    if side.field and constants is not None:
+        ours = answering(replace(model, alikeness=constants)).scorer_of(tested.train)
+    else:
+        ours = IndexedRecommender(replace(model, user_alikeness=constants))
+    found = evaluate_new(ours, tested.train, tested.test, side.field)
+    models = [NewModel(OURS, told_constants, value, found)]
+    models += _baselines(split, tested, side, seed, threads)
+    models.append(_by_rule(known, model, split, tested, side))
     comparisons = {
-        one.name: compare(found, one.test, "recall@20", seed=derive_seed(seed, "new-items"))
+        one.name: compare(found, one.test, side.compared, seed=derive_seed(seed, "new-items"))
         for one in models[1:]
     }
-    items = int(new_items(tested.train, tested.test).sum())
-    return NewItemResults(items, tuple(models), comparisons, constants)
+    count = int(new_ids(tested.train, tested.test, side.field).sum())
+    return NewResults(side, count, tuple(models), comparisons, constants)
 
 
-def _baselines(split: Split, tested: Split, seed: int, threads: int) -> Iterator[NewItem]:
-    """Baselines by features, and the rule that holds without them."""
-    first, last = feature_rows(split.train), feature_rows(tested.train)
+def _chosen_for_items(
+    model: ServedModel, split: Split, seed: int
+) -> tuple[Alikeness | None, float, str]:
+    """Constants, their value on validation, and words on them."""
+    constants, value = chosen_alikeness(model, split.train, split.valid, seed)
+    words = f"ridge {constants.ridge:g}, idf {constants.idf:g}"
+    if isinstance(model.trained, OrderNetwork):
+        words += f", own {constants.own:g}, factors {constants.factors:g}"
+    return constants, value, words
+
+
+def _chosen_for_users(
+    model: ServedModel, split: Split, seed: int
+) -> tuple[Alikeness | None, float, str]:
+    """The same; None: the popular order stays."""
+    rows = rows_of_new(split.train, split.valid, 0)
+    users = drawn(np.unique(rows.ids[:, 0]), split.train.sizes[1], seed)
+    choice = chosen_constants(model, users, pair_matrix(rows, users), trained_users(model))
+    if choice.tried is None:  # too few new users: known ones are asked as if they were new
+        choice = with_user_choice(model, seed)[1] or choice
+    constants = choice.constants
+    server = IndexedRecommender(replace(model, user_alikeness=constants))
+    value = evaluate_new(server, split.train, split.valid, 0).metrics[METRIC]
+    if constants is None:
+        return None, value, "the popular order, features are not clearly better"
+    words = (
+        f"ridge {constants.ridge:g}, idf {constants.idf:g}, level {constants.level:g}, "
+        f"blend {constants.blend:g}"
+    )
+    return constants, value, words
+
+
+def _baselines(
+    split: Split, tested: Split, side: Side, seed: int, threads: int
+) -> Iterator[NewModel]:
+    """Baselines by features."""
+    field = side.field
+    first, last = feature_rows(split.train, field), feature_rows(tested.train, field)
     assert first is not None and last is not None  # noqa: S101
     for name, one in FEATURE_BASELINES.items():
         best: tuple[float, Params] | None = None
-        for params in one.grid:
-            scorer = one.fit(split.train, first, params, seed, threads)
-            value = evaluate_new(scorer, split.train, split.valid).metrics[METRIC]
+        for params in one.grids[field]:
+            scorer = one.fit(split.train, first, field, params, seed, threads)
+            value = evaluate_new(scorer, split.train, split.valid, field).metrics[METRIC]
             if best is None or value > best[0]:
                 best = value, params
         assert best is not None  # noqa: S101
-        scorer = one.fit(tested.train, last, best[1], seed, threads)
-        found = evaluate_new(scorer, tested.train, tested.test)
-        yield NewItem(name, told(best[1]), best[0], found)
-    rules = [
-        TableScorer.of(POPULARITY_ORDER, part.train) for part in (split, tested)
-    ]  # what every item without a row gets alike: all ties, which count against a model
-    value = evaluate_new(rules[0], split.train, split.valid).metrics[METRIC]
-    yield NewItem(RULE, "", value, evaluate_new(rules[1], tested.train, tested.test))
+        scorer = one.fit(tested.train, last, field, best[1], seed, threads)
+        found = evaluate_new(scorer, tested.train, tested.test, field)
+        yield NewModel(name, told(best[1]), best[0], found)
+
+
+def _by_rule(
+    known: ServedModel, model: ServedModel, split: Split, tested: Split, side: Side
+) -> NewModel:
+    """The rule that holds without features, of a first and a last fit."""
+    parts, words = (split.train, tested.train), ""
+    if side.field == 0:
+        assert known.cold_start is not None and model.cold_start is not None  # noqa: S101
+        rules, words = (known.cold_start, model.cold_start), known.cold_start.name
+        scorers = [
+            TableScorer.of_order(rule.order, part.sizes[0])
+            for rule, part in zip(rules, parts, strict=True)
+        ]
+        words = "" if words == RULE else words
+    else:  # every item without a row gets the same: all ties, which count against a model
+        scorers = [TableScorer.of(POPULARITY_ORDER, part) for part in parts]
+    value = evaluate_new(scorers[0], split.train, split.valid, side.field).metrics[METRIC]
+    found = evaluate_new(scorers[1], tested.train, tested.test, side.field)
+    return NewModel(RULE, words, value, found)
 
 
 def chosen_alikeness(
@@ -236,7 +334,7 @@ class _Choice:
     def __init__(
         self, model: ServedModel, train: Interactions, valid: Interactions, seed: int
     ) -> None:
-        truth = rows_of_new(train, valid)
+        truth = rows_of_new(train, valid, 1)
         users = np.unique(truth.ids[:, 0])
         if len(users) > USERS:
             draws = np.random.default_rng(derive_seed(seed, "new-items"))
@@ -248,7 +346,7 @@ class _Choice:
         self.rows = rows
         self.scores = np.where(self.trained, scorer.scores(users), np.float32(0))
         self.truth = truth.select(np.isin(truth.ids[:, 0], users))
-        self.new = np.flatnonzero(new_items(train, self.truth))
+        self.new = np.flatnonzero(new_ids(train, self.truth, 1))
         self.histories = pair_matrix(train, users)
         self._told: dict[Alikeness, float] = {}
         self._stands: dict[tuple[float, float], Stand] = {}
@@ -286,7 +384,7 @@ class _Choice:
     def merit(self, constants: Alikeness) -> float:
         """The value of `METRIC`."""
         if constants not in self._told:
-            found = evaluate_new(_Stood(self, constants), self._train, self.truth, (10,))
+            found = evaluate_new(_Stood(self, constants), self._train, self.truth, 1, (10,))
             self._told[constants] = found.metrics[METRIC]
         return self._told[constants]
 

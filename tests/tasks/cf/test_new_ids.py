@@ -1,4 +1,4 @@
-"""Jobs whose protocol keeps items out of train, with features and without."""
+"""Jobs whose protocol keeps items or users out of train, with features and without."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Command = Callable[..., Any]
 SETS = (
     "train.l2=[1]", "train.epochs=2", "train.dimension=4", "threads=1", "search.epochs=2",
     "search.dimension=4", "controls=[fixed-multiply]", "baselines=[popularity]",
-    "data.protocol=cold-items", "search.stages=[closed,operation]",
+    "search.stages=[closed,operation]",
 )  # fmt: skip
 KINDS = 5
 pytestmark = pytest.mark.usefixtures("without_figures")
@@ -37,10 +37,15 @@ def job(sif: Command, tmp_path: Path) -> Callable[..., Any]:
     kinds = pd.DataFrame({"item": [f"i{n}" for n in range(80)]})
     kinds["kind"] = [f"k{n % KINDS}" for n in range(80)]
     kinds.to_csv(tmp_path / "kinds.csv", index=False)
+    people = pd.DataFrame({"user": [f"u{n}" for n in range(150)]})
+    people["club"] = [f"c{n % KINDS}" for n in range(150)]
+    people.to_csv(tmp_path / "people.csv", index=False)
+    useless = people.assign(club=draws.permutation(people["club"].to_numpy()))
+    useless.to_csv(tmp_path / "useless.csv", index=False)
 
-    def call(run: str, *sets: str) -> Any:
+    def call(run: str, *sets: str, protocol: str = "cold-items") -> Any:
         words = ["--task", "cf", "--dataset", "orders.csv", "--output-dir", run, "--no-tracking"]
-        done = sif(*words, "--set", *SETS, *sets)
+        done = sif(*words, "--set", *SETS, f"data.protocol={protocol}", *sets)
         assert done.code == 0, done.err
         return done.out
 
@@ -94,3 +99,37 @@ def test_without_features_no_new_item_is_recommended(job: Callable[..., Any]) ->
     assert "new_items" not in metrics("run")
     assert "ranked among themselves" not in printed
     assert metrics("run")["cold"]["cold_item"] > 0.5
+
+
+def test_new_users_are_answered_by_their_features(job: Callable[..., Any], sif: Command) -> None:
+    both = ("data.user_features=people.csv", "data.item_features=kinds.csv")
+    printed = job("run", *both, protocol="cold-users")
+    found = metrics("run")["new_users"]
+    names = ["served", "category-popularity", "feature-knn", "feature-als", "popularity"]
+    assert list(found["models"]) == names
+    assert found["users"] == 30 and found["order"] == "popularity"
+    ndcg = {name: one["test"]["ndcg@10"] for name, one in found["models"].items()}
+    assert ndcg["served"] > ndcg["popularity"] + 0.1
+    assert found["models"]["popularity"]["comparison"]["low"] > 0
+    shown = [line for line in printed.splitlines() if line.startswith("served  ")]
+    assert f"{ndcg['served']:.4f}" in shown[-1].split()
+    assert "30 users that no training saw, who get known items" in printed
+    assert sif("report", "run").code == 0
+    page = (Path("run") / "report.html").read_text()
+    assert "30 users whom no training saw, who get known items. Features answer for them." in page
+    model = Recommender.load(Path("run"))
+    assert vars(model.fitted_model().user_alikeness) == found["alikeness"]
+    first = model.recommend_new(features={"club": "c2"}, n=8)["item"]
+    assert np.mean([int(item[1:]) % KINDS == 2 for item in first]) >= 0.75
+    model.add_items(pd.DataFrame({"item": ["n1", "n2"], "kind": ["k1", "k2"]}))
+    both_new = model.recommend_new(features={"club": "c2"}, n=1, items=["n1", "n2"])
+    assert both_new["item"].tolist() == ["n2"]
+
+
+def test_useless_features_leave_new_users_the_popular_order(job: Callable[..., Any]) -> None:
+    job("run", "data.user_features=useless.csv", protocol="cold-users")
+    found = metrics("run")["new_users"]
+    assert found["alikeness"] is None
+    ndcg = {name: one["test"]["ndcg@10"] for name, one in found["models"].items()}
+    assert ndcg["served"] == ndcg["popularity"]
+    assert Recommender.load(Path("run")).fitted_model().user_alikeness is None
