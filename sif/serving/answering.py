@@ -24,6 +24,7 @@ from sif.recommender import answers
 from sif.recommender.arguments import exclusion
 from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.model import ServedModel
+from sif.recommender.new_users import features_row
 from sif.retrieval.engine import Engine, Top
 from sif.serving.questions import ExplainQuestion, RecommendQuestion, Refused, SimilarQuestion
 from sif.spaces.linear.sequences import moments
@@ -84,8 +85,14 @@ class Answering:
         self.server = IndexedRecommender(model)
         self._masks: dict[tuple[str, str], Mask] = {}
 
+    def prepare(self) -> Answering:
+        """Makes what answers new users, so that no request waits for it; itself."""
+        _ = self.model.user_stand
+        return self
+
     def warm(self) -> None:
         """Answers each way once, so that no request waits for what is made at first use."""
+        self.prepare()
         users, items = (names.ids[:SMALL].tolist() for names in self.model.vocabularies[:2])
         asked = [RecommendQuestion(user=user) for user in users]
         self.recommend(asked[:1])
@@ -122,12 +129,14 @@ class Answering:
 
     def _row(self, question: RecommendQuestion) -> _Row:
         self.server.refuse_unpersonalized()
+        if question.user is None and question.features is not None:
+            return self._of_history(question)
         if (question.user is None) == (question.history is None):
             found = "both" if question.user is not None else "neither"
             raise Refused(422, f"expected either user or history, found {found}")
         if question.user is None:
             return self._of_history(question)
-        for name in ("times", "ratings"):
+        for name in ("times", "ratings", "features"):
             if getattr(question, name) is not None:
                 raise Refused(422, f"{name}: expected with a history, found with a user")
         try:
@@ -150,7 +159,8 @@ class Answering:
         pairs = model.row(columns, values[order])
         if question.times is not None and model.reads_time:
             pairs = _at_times(pairs, columns, np.asarray(question.times, np.float64)[order])
-        return _Row(pairs=pairs, had=np.unique(columns))
+        told = None if question.features is None else features_row(model, question.features)
+        return _Row(pairs=pairs, had=np.unique(columns), features=told)
 
     def _check_numbers(self, question: RecommendQuestion, count: int) -> None:
         """Refuses ratings and times that do not fit the history or the model."""
@@ -172,7 +182,8 @@ class Answering:
             parts = {"all": [row.had for row in rows], "none": None}.get(
                 how, [row.pairs.indices for row in rows if row.pairs is not None]
             )
-            best = self.server.top_of(pairs, k, self._excluded(rows, parts), allowed)
+            excluded, features = self._excluded(rows, parts), self._features(rows)
+            best = self.server.top_of(pairs, k, excluded, allowed, features)
             return self._answers(best, rows, 1)
         plain = not any(len(row.further) for row in rows)
         if plain and len(rows) * self._work <= ONE_BY_ONE:
@@ -202,6 +213,14 @@ class Answering:
         ones = np.ones(len(indices), np.float32)
         edges = np.cumsum([0, *map(len, parts)])
         return sparse.csr_array((ones, indices, edges), shape=(len(rows), self._width))
+
+    def _features(self, rows: list[_Row]) -> sparse.csr_array | None:
+        """Features of each row, (b, m); None: no row has any."""
+        table = self.model.user_features
+        if table is None or all(row.features is None for row in rows):
+            return None
+        nothing = sparse.csr_array((1, table.width), dtype=np.float32)
+        return _stacked([nothing if row.features is None else row.features for row in rows])
 
     @property
     def _width(self) -> int:
@@ -314,6 +333,7 @@ class _Row:
         user: Number of the user, or of the thing that neighbors are asked of.
         pairs: In place of a user: the targets of a history (1, n_items).
         had: Numbers of the items of the history.
+        features: Features (1, m) of whoever is asked about; None: he has none.
         further: Numbers that are left out as well.
         items: Numbers to choose among.
         place: Of the question.
@@ -324,6 +344,7 @@ class _Row:
     user: int = -1
     pairs: sparse.csr_array | None = None
     had: Numbers = field(default_factory=lambda: NONE)
+    features: sparse.csr_array | None = None
     further: Numbers = field(default_factory=lambda: NONE)
     items: Numbers = field(default_factory=lambda: NONE)
     place: int = 0

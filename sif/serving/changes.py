@@ -18,15 +18,17 @@ from typing import Any
 
 import pandas as pd
 
-from sif.errors import CheckpointError, DataError, SifError
+from sif.data.features.table import Features
+from sif.errors import CheckpointError, SifError
 from sif.recommender.alike import with_items
 from sif.recommender.extend import grown_by_all
 from sif.recommender.inputs import further_interactions
 from sif.recommender.model import ServedModel
+from sif.recommender.new_users import refuse_unknown_columns, with_users
 from sif.serving.answering import Answering
 from sif.serving.journal import Journal
 from sif.serving.metrics import Metrics
-from sif.serving.questions import MOST_QUESTIONS, Change, NewItem, Refused
+from sif.serving.questions import MOST_QUESTIONS, Change, NewItem, NewUser, Refused
 from sif.serving.source import Found, found
 
 _logger = logging.getLogger("sif.serving")
@@ -101,7 +103,7 @@ class Changes:
         self._thread.join()
 
     async def take_in(self, events: Sequence[Change]) -> dict[str, Any]:
-        """Takes interactions or items in; from the reply on answers know of them.
+        """Takes interactions, items or users in; from the reply on answers know of them.
 
         Raises:
             Refused: The model cannot take them in, or too many changes wait.
@@ -251,7 +253,7 @@ class Changes:
         return answering
 
     def _answering(self, model: ServedModel, changes: int) -> Answering:
-        return Answering(model, self._unknown, self._version(self._found, changes))
+        return Answering(model, self._unknown, self._version(self._found, changes)).prepare()
 
     @staticmethod
     def _version(now: Found, changes: int) -> str:
@@ -267,28 +269,39 @@ class Changes:
 def grown(model: ServedModel, events: Iterable[Change]) -> ServedModel:
     """The model with interactions taken in, as `Recommender.partial_fit` does it.
 
-    Or with items, as `Recommender.add_items` does it.
+    Or with items or users, as `Recommender.add_items` and `Recommender.add_users` do it.
 
     Args:
         model: The model.
-        events: All interactions with the same fields, or all items.
+        events: All interactions with the same fields, all items, or all users.
 
     Raises:
         SifError: The model cannot take them in.
     """
     rows = list(events)
     if isinstance(rows[0], NewItem):
-        frame = pd.DataFrame([one.features for one in rows if isinstance(one, NewItem)])
-        known = () if model.item_features is None else model.item_features.names
-        for name in frame.columns if known else ():
-            if name not in known:
-                raise DataError(f"features: expected some of {', '.join(known)}, found {name!r}")
-        return with_items(model, frame.assign(**{_ID: [str(one.item) for one in rows]}), _ID)
+        items = [(one.item, one.features) for one in rows if isinstance(one, NewItem)]
+        return with_items(model, _table(items, model.item_features), _ID)
+    if isinstance(rows[0], NewUser):
+        users = [(one.user, one.features) for one in rows if isinstance(one, NewUser)]
+        return with_users(model, _table(users, model.user_features), _ID)
     usual = {name: getattr(model.reading, name) or name for name in rows[0].columns}
     frame = pd.DataFrame(
         {usual[name]: [getattr(row, name) for row in rows] for name in rows[0].columns}
     )
     return grown_by_all(model, further_interactions(frame, model.reading, model.objective))
+
+
+def _table(rows: Sequence[tuple[Any, Any]], known: Features | None) -> pd.DataFrame:
+    """Ids with their features as a table.
+
+    Raises:
+        DataError: A column that the model does not know.
+    """
+    frame = pd.DataFrame([features for _, features in rows])
+    if known is not None:
+        refuse_unknown_columns(known, frame.columns)
+    return frame.assign(**{_ID: [str(name) for name, _ in rows]})
 
 
 def _runs(asked: list[_Asked]) -> list[list[_Asked]]:

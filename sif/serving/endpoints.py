@@ -35,6 +35,7 @@ from sif.serving.questions import (
     Refused,
     SimilarBody,
     SimilarQuestion,
+    UsersBody,
     checked,
     parsed,
 )
@@ -42,7 +43,7 @@ from sif.serving.replies import JSON
 from sif.utils.version import __version__
 
 _REFERENCE = "#/components/schemas/{model}"
-_BODIES = (RecommendBody, SimilarBody, ExplainQuestion, EventsBody, ItemsBody)
+_BODIES = (RecommendBody, SimilarBody, ExplainQuestion, EventsBody, ItemsBody, UsersBody)
 _COUNT = {"type": "integer", "minimum": 1, "maximum": MOST_ITEMS, "default": COUNT}
 _SEEN = {"type": "string", "enum": ["true", "false", "all", "trained", "none"]}
 _TEXT = {"type": "string"}
@@ -109,6 +110,7 @@ class Endpoints:
         add("/explain", self.explain, methods=["POST"], openapi_extra=_described(ExplainQuestion))
         add("/events", self.events, methods=["POST"], openapi_extra=_described(EventsBody))
         add("/items", self.items, methods=["POST"], openapi_extra=_described(ItemsBody))
+        add("/users", self.users, methods=["POST"], openapi_extra=_described(UsersBody))
         add("/reload", self.reload, methods=["POST"], openapi_extra=_described(None))
         add("/health", self.health, methods=["GET"], openapi_extra=_described(None))
         add("/metrics", self.metrics, methods=["GET"], openapi_extra=_described(None))
@@ -178,6 +180,13 @@ class Endpoints:
         _query(request, ())
         items = parsed(ItemsBody, request.scope[BODY]).items
         return _json(await self._changes.take_in(items))
+
+    async def users(self, request: Request) -> Response:
+        """Takes users in by their features; answers after the reply know them."""
+        _expect_json(_media_type(request))
+        _query(request, ())
+        users = parsed(UsersBody, request.scope[BODY]).users
+        return _json(await self._changes.take_in(users))
 
     async def reload(self, request: Request) -> Response:
         """Loads the model that the folder has now; the one before goes on if it is broken."""

@@ -1,4 +1,4 @@
-"""Interactions and items that a server took in, in a file of JSON lines, so that they survive."""
+"""Interactions, items and users that a server took in, in a file of JSON lines: they survive."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Journal:
         self.append(())
 
     def append(self, events: Sequence[Change]) -> None:
-        """Adds events or items, which are on the disk afterwards, all of them or none.
+        """Adds events, items or users, which are on the disk afterwards, all of them or none.
 
         Raises:
             CheckpointError: The write failed.
@@ -45,7 +45,7 @@ class Journal:
             raise CheckpointError(f"{self.path}: journal: {error.strerror}") from None
 
     def batches(self) -> Iterator[list[Change]]:
-        """Runs of events or items that have the same fields, in their order.
+        """Runs of events, items or users that have the same fields, in their order.
 
         A last line without its end is what a crash left of a write that nobody was told of; it is
         cut off.

@@ -50,12 +50,24 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 
 
+Value = str | int | float | bool
+"""Of a feature."""
+Values = Annotated[list[Value], Field(max_length=MOST_ITEMS, fail_fast=True)]
+Features = Annotated[dict[str, Value | Values | None], Field(min_length=1, max_length=100)]
+"""Column of a model's features to a value, or to a list of tags or numbers."""
+
+
 class RecommendQuestion(Body):
     """One question: what should somebody get?"""
 
     user: Id | None = Field(None, description="a known user")
     history: Ids | None = Field(
         None, description="in place of a user: item ids, oldest first; may be empty"
+    )
+    features: Features | None = Field(
+        None,
+        description="in place of a user: column of the model's features of users to a value; they "
+        "count where nothing of the history is known",
     )
     times: Numbers | None = Field(
         None, description="seconds since 1970, one per item of the history, which they order"
@@ -130,26 +142,32 @@ EVENT = ("user", "item", "rating", "timestamp")
 """Fields of an event."""
 
 
-Value = str | int | float | bool
-"""Of a feature."""
+class _New(Body):
+    """Somebody or something without interactions, with what is known instead."""
 
-
-class NewItem(Body):
-    """One item that nobody has touched, with what it is."""
-
-    item: Id = Field(description="an item, new or without interactions")
-    features: dict[str, Value | list[Value] | None] = Field(
-        description="column of the model's features to a value, or to a list of tags or numbers",
-        min_length=1, max_length=100,
-    )  # fmt: skip
+    features: Features = Field(
+        description="column of the model's features to a value, or to a list of tags or numbers"
+    )
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The fields that it has."""
-        return tuple(NewItem.model_fields)
+        return tuple(type(self).model_fields)
 
 
-Change = Event | NewItem
+class NewItem(_New):
+    """One item that nobody has touched, with what it is."""
+
+    item: Id = Field(description="an item, new or without interactions")
+
+
+class NewUser(_New):
+    """One user without interactions, with what is known of him."""
+
+    user: Id = Field(description="a user, new or without interactions")
+
+
+Change = Event | NewItem | NewUser
 """Something that the model takes in."""
 
 
@@ -157,6 +175,12 @@ class ItemsBody(Body):
     """Items that nobody has touched."""
 
     items: Annotated[list[NewItem], Field(min_length=1, max_length=MOST_QUESTIONS, fail_fast=True)]
+
+
+class UsersBody(Body):
+    """Users without interactions."""
+
+    users: Annotated[list[NewUser], Field(min_length=1, max_length=MOST_QUESTIONS, fail_fast=True)]
 
 
 class EventsBody(Body):
@@ -221,12 +245,13 @@ def _refused(error: ValidationError, kind: type[Body]) -> Refused:
         most, length = first["ctx"]["max_length"], first["ctx"]["actual_length"]
         return Refused(422, f"{where}: expected at most {most:,} of them, found {length or 'more'}")
     value = first["input"]  # whose text may be as long as the body
-    found = f"a {_KINDS[type(value)]}" if isinstance(value, list | dict) else shown(value)
+    found = _KINDS[type(value)] if isinstance(value, list | dict) else shown(value)
     return Refused(422, f"{where}: expected {_expected(first)}, found {found}")
 
 
-_KINDS: dict[type, str] = {list: "list", dict: "object"}
+_KINDS: dict[type, str] = {list: "a list", dict: "an object"}
 _ID = f"a text of 1 to {LONGEST} characters, or a whole number of 64 bits"
+_VALUE = f"a text, a number, true, false, or a list of at most {MOST_ITEMS:,} of these"
 _EXPECTED = {
     "bool_type": "true, false, all, trained or none",
     "dict_type": "an object",
@@ -247,6 +272,8 @@ def _expected(first: Any) -> str:
     """The words for a problem."""
     if any("constrained-" in str(part) for part in first["loc"]):
         return _ID
+    if "features" in first["loc"] and first["loc"][-1] != "features" and "string" in first["type"]:
+        return _VALUE
     words = _EXPECTED.get(first["type"])
     if words is None:
         return f"another value ({first['msg']})"
@@ -260,6 +287,7 @@ def known_fields(kind: type[Body]) -> list[str]:
         SimilarBody: SimilarQuestion,
         EventsBody: Event,
         ItemsBody: NewItem,
+        UsersBody: NewUser,
     }
     more = inner[kind].model_fields if kind in inner else {}
     return list({**kind.model_fields, **more})

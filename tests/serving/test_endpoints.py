@@ -208,7 +208,7 @@ def test_the_page_of_the_interface_needs_no_other(server: Server) -> None:
     assert asks.found == [] and "default-src 'none'" in reply.headers["content-security-policy"]
     described = server.ask("/openapi.json").json
     assert set(described["paths"]) == {
-        "/recommend", "/similar", "/explain", "/events", "/items", "/reload", "/health",
+        "/recommend", "/similar", "/explain", "/events", "/items", "/users", "/reload", "/health",
         "/metrics",
     }  # fmt: skip
     for path in described["paths"]:
