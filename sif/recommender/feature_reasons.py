@@ -1,4 +1,4 @@
-"""Each feature of an item that nobody has touched, with what it adds to its score for a user."""
+"""Each feature of an item or user without interactions, with what it adds to a score."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sif.data.features.columns import Column
+from sif.data.features.table import Features
 from sif.data.interactions import Vocabulary
 from sif.errors import ConfigError
 from sif.recommender.alike import answering, with_room
 from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.model import ServedModel
+from sif.recommender.user_stand import UserStand
 
 _PREFIX = "\x02without "
 """Begins ids of the item without a feature, which no data have."""
@@ -28,36 +30,55 @@ class FeatureReason:
     Attributes:
         feature: Name of the column.
         value: The label of a category or tag; "" for a whole column.
-        score: The item's score less that of the item without the feature.
+        score: The score less that without the feature.
+        of: "item" or "user", whose feature it is.
     """
 
     feature: str
     value: str
     score: float
+    of: str
 
 
 def feature_reasons(model: ServedModel, user: int, item: int) -> list[FeatureReason]:
-    """The features of an item with what they add to its score for a user, most first.
+    """The features of an item or user that no training saw, or of both, most first.
 
     Args:
-        model: Fitted with features of items.
-        user: Number of a known user.
-        item: Number of an item that no training saw.
+        model: Fitted with features.
+        user: Number of the user.
+        item: Number of the item.
 
     Raises:
-        ConfigError: A model without features, or an item that was trained, whose interactions
-            answer for it.
+        ConfigError: A model without features, or nobody whom features answer for.
     """
-    table = model.item_features
-    name = str(model.vocabularies[1].ids[item])
-    if table is None:
+    if model.item_features is None and model.user_features is None:
         raise ConfigError("explain_features: expected a model with item_features, found none")
-    if item not in model.untrained[1]:
-        raise ConfigError(
-            f"explain_features: expected an item that no training saw, found {name!r}, whose "
-            "interactions answer for it; explain tells which"
+    found = []
+    if model.item_features is not None and item in model.untrained[1]:
+        found += _of_item(model, model.item_features, user, item)
+    is_cold = model.rule is not None and bool(model.rule.cold_users[user])
+    if model.user_features is not None and model.user_stand is not None and is_cold:
+        found += _of_user(model, model.user_features, model.user_stand, user, item)
+    elif item not in model.untrained[1] or model.item_features is None:
+        raise ConfigError(_refusal(model, user, item, is_cold))
+    return sorted(found, key=lambda reason: -reason.score)
+
+
+def _refusal(model: ServedModel, user: int, item: int, is_cold: bool) -> str:
+    names = [str(model.vocabularies[field].ids[n]) for field, n in enumerate((user, item))]
+    if is_cold and model.user_features is not None:
+        return (
+            f"explain_features: expected a model that answers new users by features, found one "
+            f"that gives {names[0]!r} the popular items, since features were not clearly better"
         )
-    whole = table.aligned(Vocabulary([name]))
+    return (
+        f"explain_features: expected an item that no training saw, found {names[1]!r}, whose "
+        "interactions answer for it; explain tells which"
+    )
+
+
+def _of_item(model: ServedModel, table: Features, user: int, item: int) -> list[FeatureReason]:
+    whole = table.aligned(Vocabulary([str(model.vocabularies[1].ids[item])]))
     parts = [part for column in table.columns for part in _parts(column, whole)]
     without = _without(whole, [places for _, _, places in parts])
     ids = [f"{_PREFIX}{n}" for n in range(len(parts))]
@@ -65,12 +86,28 @@ def feature_reasons(model: ServedModel, user: int, item: int) -> list[FeatureRea
     longer = replace(with_room(model, np.array(ids)), item_features=table.joined(some))
     numbers = longer.vocabularies[1].lookup(ids)
     scores = IndexedRecommender(answering(longer, numbers)).scores(np.array([user]))[0]
-    base = float(scores[item])
-    found = []
-    for (feature, value, _), number in zip(parts, numbers, strict=True):
-        rest = float(scores[number]) if np.isfinite(scores[number]) else 0.0
-        found.append(FeatureReason(feature, value, base - rest))
-    return sorted(found, key=lambda reason: -reason.score)
+    rest = np.where(np.isfinite(scores[numbers]), scores[numbers], np.float32(0))
+    return _reasons(parts, float(scores[item]) - rest, "item")
+
+
+def _of_user(
+    model: ServedModel, table: Features, stand: UserStand, user: int, item: int
+) -> list[FeatureReason]:
+    whole = table.rows(model.vocabularies[0].ids[[user]])
+    parts = [part for column in table.columns for part in _parts(column, whole)]
+    without = _without(whole, [places for _, _, places in parts])
+    base, rest = (stand.scores(rows, model)[:, item] for rows in (whole, without))
+    return _reasons(parts, base - rest, "user")
+
+
+def _reasons(
+    parts: list[tuple[str, str, NDArray[np.int64]]], added: NDArray[np.floating], of: str
+) -> list[FeatureReason]:
+    """A reason for each part, with what it adds (b,)."""
+    return [
+        FeatureReason(feature, value, float(score), of)
+        for (feature, value, _), score in zip(parts, added, strict=True)
+    ]
 
 
 def _parts(column: Column, row: sparse.csr_array) -> list[tuple[str, str, NDArray[np.int64]]]:

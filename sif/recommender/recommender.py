@@ -500,21 +500,23 @@ class Recommender(LiveModel):
 
     @public_method
     def explain_features(self, user: Any, item: Any, n: int = 10) -> pd.DataFrame:
-        """Explains the score of an item that nobody has touched by its features.
+        """Explains a score by features, where these answer for the item or for the user.
 
         Args:
-            user: One id.
-            item: One id, of `add_items` or of the data, that no training saw.
+            user: One id; of a user without interactions the features count, too.
+            item: One id, of `add_items` or of the data; of one that no training saw the features
+                count.
             n: Number of features.
 
         Returns:
-            A data frame with the columns "feature", "value" (the label of a category or tag) and
-            "score": the item's score less that of the item without the feature; most first.
+            A data frame with the columns "feature", "value" (the label of a category or tag),
+            "score": the score less that without the feature, most first; and "of": "item" or
+            "user", whose feature it is.
 
         Raises:
             NotFittedError: There is no model yet.
             UnknownIdError: An unknown id.
-            ConfigError: The model was fitted without features, or the item was trained.
+            ConfigError: The model was fitted without features, or interactions answer for both.
 
         Examples:
             >>> kinds = pd.DataFrame({"item": orders.item.unique()})
@@ -530,7 +532,7 @@ class Recommender(LiveModel):
             for field, one in enumerate((user, item))
         )
         reasons = feature_reasons(model, user_row, item_row)[: answer_length(n, model)]
-        return pd.DataFrame(map(vars, reasons), columns=["feature", "value", "score"])
+        return pd.DataFrame(map(vars, reasons), columns=["feature", "value", "score", "of"])
 
     def _configuration(self) -> CFConfig:
         """Everything that a fit or a search is set to."""

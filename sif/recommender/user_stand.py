@@ -2,9 +2,10 @@
 
 Those who are like him stand for him in the shares that kernel ridge regression on features finds
 (`sif.spaces.linear.features`): of their vectors, or of the scores that an item-item model makes of
-their histories, which are linear in these. Only what sets them apart from the mean user counts.
-Beside it stands what all new users get alike: the popular order of the items, in the units of the
-mean user's scores. Without the first an answer is thus the popular order.
+their histories, which are linear in these; and of the histories themselves. Only what sets them
+apart from the mean user counts. Beside it stands what all new users get alike: the popular order of
+the items, in the units of the mean user's scores. Without the first an answer is thus the popular
+order.
 """
 
 from __future__ import annotations
@@ -45,7 +46,11 @@ class KnownUsers:
             one: vectors with their biases, or scores of an item-item model.
         mean: float32 (1, d), the mean user's vector with his bias; his scores.
         linear: Whether these are scores.
-        lift: float32 (n_items,), what the popular order adds to the mean user's scores.
+        had: float32 (m', n_items), products of the rows with what sets histories apart.
+        mean_had: float32 (n_items,), the share of known users who have an item. Histories are
+            measured in the spread that scores of the mean user have.
+        order: float32 (n_items,), the popular order, the larger the better.
+        trained: bool (n_items,), items that have a place in it.
         never: bool (n_items,), items that are never recommended.
     """
 
@@ -56,7 +61,10 @@ class KnownUsers:
     sums: Numbers
     mean: Numbers
     linear: bool
-    lift: Numbers
+    had: Numbers
+    mean_had: Numbers
+    order: Numbers
+    trained: Mask
     never: Mask
 
     @classmethod
@@ -82,7 +90,7 @@ class KnownUsers:
         if not len(users):
             return None
         linear, engine = model.reads_order, model.function.engine
-        width = max(engine.dimension, engine.n_items if linear else 0) + 1
+        width = max(engine.dimension, engine.n_items if linear else 0) + engine.n_items + 1
         counts = np.bincount(rows[users].indices, minlength=rows.shape[1])
         most = max(1, min(DIRECT, ROOM // width))
         used = np.sort(np.argsort(-counts, kind="stable")[:most])
@@ -90,17 +98,22 @@ class KnownUsers:
         rows = sp.csr_matrix(rows[users][:, used])
         mean, sums = _scores(model, users, rows) if linear else _vectors(model, users, rows)
         common = mean[0] if linear else engine.scores(_user_vectors(mean, model))[0]
-        trained = np.ones(engine.n_items, np.bool_)
+        trained = ~rule.never_recommended
         trained[model.untrained[1]] = False
-        lift = popular_lift(common, rule.order, trained & ~rule.never_recommended)
+        mean_had, had = _histories(model, users, rows)
+        spread = float(mean_had[trained].std())
+        scale = np.float32(common[trained].std() / spread if spread > 0 else 0.0)
         return cls(
-            table, weights, used, rows, sums, mean, linear, lift, rule.never_recommended
+            table, weights, used, rows, sums, mean, linear, scale * had, scale * mean_had,
+            rule.order, trained, rule.never_recommended,
         )  # fmt: skip
 
     def stand(self, constants: Alikeness) -> UserStand:
         """What stands for new users under constants of the same `idf`."""
-        found = by_feature(self.rows, self.sums, constants.ridge)
-        return UserStand(self, found.astype(np.float32), constants)
+        width = self.sums.shape[1]
+        sums = np.hstack([self.sums, self.had])
+        found = by_feature(self.rows, sums, constants.ridge).astype(np.float32)
+        return UserStand(self, found[:, :width], found[:, width:], constants)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,12 +122,14 @@ class UserStand:
 
     Attributes:
         users: The known ones.
-        foretold: float32 (m', d), what each feature foretells.
+        foretold: float32 (m', d), what each feature foretells of vectors or scores.
+        had: float32 (m', n_items), what each foretells of histories.
         constants: Of the regression, and the weights of its parts.
     """
 
     users: KnownUsers
     foretold: Numbers
+    had: Numbers
     constants: Alikeness
 
     def tells(self, features: sp.csr_array) -> Mask:
@@ -128,13 +143,21 @@ class UserStand:
             features: Of the table's columns.
             model: The model, or one that has the same items.
         """
-        known, constants = self.users, self.constants
-        apart = np.asarray(self._rows(features) @ self.foretold, dtype=np.float32)
-        whole = known.mean + np.float32(constants.level) * apart
-        if not known.linear:
-            whole = model.function.engine.scores(_user_vectors(whole, model))
-        whole = whole + np.float32(constants.blend) * known.lift
+        known, rows = self.users, self._rows(features)
+        level, own = np.float32(self.constants.level), np.float32(self.constants.own)
+        apart, had = (np.asarray(rows @ part, np.float32) for part in (self.foretold, self.had))
+        whole = self._said(known.mean + level * apart, model)
+        whole = np.asarray(whole + own * (known.mean_had + level * had), np.float32)
+        common = self._said(known.mean, model)[0] + own * known.mean_had
+        lift = popular_lift(common, known.order, known.trained)
+        whole = whole + np.float32(self.constants.blend) * lift
         return np.where(known.never, np.float32(-np.inf), whole).astype(np.float32)
+
+    def _said(self, whole: Numbers, model: ServedModel) -> Numbers:
+        """Scores (b, n_items) of what is foretold of users: scores, or vectors with biases."""
+        if self.users.linear:
+            return whole
+        return model.function.engine.scores(_user_vectors(whole, model))
 
     def _rows(self, features: sp.csr_array) -> sp.csr_matrix:
         rows = rows_of_table(self.users.table, features).weighted_by(self.users.weights)
@@ -177,6 +200,17 @@ def _scores(
     inputs = (rows.T @ histories).toarray() - totals @ mean
     nothing = _engine_scores(engine, np.zeros_like(mean))
     return _engine_scores(engine, mean), _engine_scores(engine, inputs) - nothing
+
+
+def _histories(
+    model: ServedModel, users: NDArray[np.int64], rows: sp.csr_matrix
+) -> tuple[Numbers, Numbers]:
+    """The mean history (n_items,), and sums (m', n_items) of what sets others apart."""
+    pairs = sp.csr_matrix(model.seen[users], dtype=np.float32)
+    pairs.data = np.ones(pairs.nnz, np.float32)  # places and times may be 0
+    mean = np.asarray(pairs.mean(axis=0), dtype=np.float32)
+    totals = np.asarray(rows.sum(axis=0), dtype=np.float32).T
+    return mean[0], np.asarray((rows.T @ pairs).toarray() - totals @ mean, dtype=np.float32)
 
 
 def _engine_scores(engine: ItemEngine, histories: Numbers) -> Numbers:

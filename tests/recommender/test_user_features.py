@@ -121,7 +121,7 @@ def test_new_users_get_what_those_like_them_take(name: str, fitted: Fitted, tmp_
 @pytest.mark.parametrize("name", MODELS)
 def test_scores_are_those_of_a_written_out_combination(name: str, fitted: Fitted) -> None:
     model = fitted(name).fitted_model()
-    constants = Alikeness(idf=1.0, ridge=2.0, level=1.5, blend=0.5)
+    constants = Alikeness(idf=1.0, ridge=2.0, own=0.7, level=1.5, blend=0.5)
     model = replace(model, user_alikeness=constants)
     assert model.user_stand is not None and model.user_features is not None
     asked = model.user_features.further(NEW[["club"]], NEW["user"]).matrix
@@ -154,6 +154,11 @@ def written_out(model: ServedModel, asked: Any, constants: Alikeness) -> np.ndar
         scores = engine.scores(UserVectors(torch.from_numpy(mixed), biases))
         if users.biases is not None:  # they are the same for all items
             scores = scores + float(users.biases.mean())
+    pairs = sp.csr_matrix(model.seen[np.flatnonzero(known)]).toarray() != 0
+    had = pairs.mean(axis=0)
+    own = constants.own * scores[0].std() / had.std()
+    scores = scores + own * had
+    scores[1:] += own * constants.level * shares.T @ (pairs - had)
     common, found = scores[0], scores[1:]
     by_order = np.empty_like(common)
     by_order[np.argsort(-model.cold_start.order, kind="stable")] = np.sort(common)[::-1]
@@ -209,6 +214,27 @@ def test_a_new_user_and_a_new_item_meet(name: str, fitted: Fitted) -> None:
     assert model.recommend("n1", n=1, items=["x1", "x2"])["item"].tolist() == ["x1"]
     assert model.recommend("n2", n=1, items=["x1", "x2"])["item"].tolist() == ["x2"]
     assert "x1" in model.recommend("n1", n=ITEMS + 2)["item"].tolist()
+
+
+@pytest.mark.parametrize("name", ["vectors", "closed"])
+def test_reasons_are_the_features_of_whoever_is_new(name: str, fitted: Fitted) -> None:
+    model = fitted(name)
+    model.add_items(pd.DataFrame({"item": ["x1"], "kind": ["k1"]})).add_users(NEW)
+    known = model.explain_features("n1", "i1")
+    assert known[["feature", "value", "of"]].values.tolist() == [["club", "c1", "user"]]
+    assert known["score"][0] > 0 > model.explain_features("n1", "i2")["score"][0]
+    served = model.fitted_model()
+    assert served.user_stand is not None
+    nothing = sp.csr_array((1, KINDS), dtype=np.float32)
+    without = served.user_stand.scores(nothing, served)[0, served.vocabularies[1].number("i1")]
+    assert known["score"][0] == pytest.approx(model.predict("n1", "i1") - without, rel=1e-4)
+    both = model.explain_features("n1", "x1")
+    assert sorted(both["of"]) == ["item", "user"] and (both["score"] > 0).all()
+    with pytest.raises(ConfigError, match="expected an item that no training saw, found 'i1'"):
+        model.explain_features("u1", "i1")
+    model._serve(replace(model.fitted_model(), user_alikeness=None))
+    with pytest.raises(ConfigError, match="gives 'n1' the popular items"):
+        model.explain_features("n1", "i1")
 
 
 def test_users_of_the_table_are_known_without_interactions() -> None:

@@ -187,7 +187,8 @@ class Alikeness:
         idf: Power of the inverse document frequency of a feature.
         ridge: Of the regression, in products of an item or user with itself.
         own: In item-item models, what a user gets for having an item that is like the new one,
-            beside what the weights say, in deviations of what these say.
+            beside what the weights say, in deviations of what these say. Of new users, what those
+            who are like them have counts so much, beside what the model says of it.
         factors: The same of what factors by features say (`sif.recommender.feature_factors`).
         level: Factor on what new items get, beside the trained ones; of new users, on what sets
             them apart from the mean user.

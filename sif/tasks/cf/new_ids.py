@@ -244,8 +244,8 @@ def _chosen_for_users(
     if constants is None:
         return None, value, "the popular order, features are not clearly better"
     words = (
-        f"ridge {constants.ridge:g}, idf {constants.idf:g}, level {constants.level:g}, "
-        f"blend {constants.blend:g}"
+        f"ridge {constants.ridge:g}, idf {constants.idf:g}, own {constants.own:g}, "
+        f"level {constants.level:g}, blend {constants.blend:g}"
     )
     return constants, value, words
 
