@@ -46,7 +46,7 @@ SHARE = 5
 
 @dataclass(frozen=True)
 class UserChoice:
-    """What features are worth to new users.
+    """The worth of features to new users.
 
     Attributes:
         constants: The best ones; None: features are of no use, the popular order stays.
@@ -80,7 +80,7 @@ class UserChoice:
 
 
 def drawn(users: NDArray[np.int64], n_items: int, seed: int) -> NDArray[np.int64]:
-    """As many of some users as a choice takes."""
+    """Some users, as many as a choice takes."""
     most = min(USERS, max(LEAST, SCORES // max(n_items, 1)))
     if len(users) <= most:
         return users
