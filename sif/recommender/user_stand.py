@@ -35,7 +35,7 @@ ROOM = 1 << 27
 
 @dataclass(frozen=True, eq=False)
 class KnownUsers:
-    """What is known of users, by their features, before the ridge of the regression.
+    """Known users by their features, before the ridge of the regression.
 
     Attributes:
         table: The features; tells columns.
@@ -109,7 +109,7 @@ class KnownUsers:
         )  # fmt: skip
 
     def stand(self, constants: Alikeness) -> UserStand:
-        """What stands for new users under constants of the same `idf`."""
+        """Those who stand for new users under constants of the same `idf`."""
         width = self.sums.shape[1]
         sums = np.hstack([self.sums, self.had])
         found = by_feature(self.rows, sums, constants.ridge).astype(np.float32)
@@ -172,7 +172,7 @@ def trained_users(model: ServedModel) -> Mask:
 
 
 def popular_lift(common: Numbers, order: Numbers, trained: Mask) -> Numbers:
-    """What turns scores that all get alike into the popular order, in the same units.
+    """Turns scores that all get alike into the popular order, in the same units.
 
     Args:
         common: float32 (n_items,), scores of the mean user.
@@ -238,7 +238,7 @@ def _user_vectors(whole: Numbers, model: ServedModel) -> UserVectors:
 
 
 def stand_of(model: ServedModel) -> UserStand | None:
-    """What stands for new users of a model; None: they get the popular items."""
+    """Those who stand for new users of a model; None: they get the popular items."""
     if model.user_alikeness is None or model.rule is None or len(model.fields) != 2:
         return None
     known = KnownUsers.of(model, model.user_alikeness.idf)
