@@ -169,7 +169,18 @@ def export(values: argparse.Namespace) -> None:
     from sif.recommender.recommender import Recommender
 
     _refuse_unfinished(values.model)
-    print(written(Recommender.load(values.model), values.to, values.output))
+    if values.to != SMALLER:
+        if values.precision is not None:
+            raise ConfigError(f"precision: expected it with --to {SMALLER}, found it without")
+        print(written(Recommender.load(values.model), values.to, values.output))
+        return
+    if values.precision is None:
+        raise ConfigError(f"--to {SMALLER}: expected --precision, found none")
+    if values.output.exists():
+        raise ConfigError(f"{values.output}: expected a new folder, found one that is there")
+    path = Recommender.load(values.model).save(values.output, precision=values.precision)
+    print(Recommender.load(values.output).model_.item_precision or "float32 items, as before")
+    print(path)
 
 
 def convert(values: argparse.Namespace) -> None:
@@ -280,6 +291,9 @@ def panel(values: argparse.Namespace) -> None:
     command.run(values)
 
 
+SMALLER = "sif"
+"""Format of a model for this program, whose items are rounded."""
+PRECISIONS = ("float32", "float16", "int8")
 COMPARISON = "comparison.html"
 """File of a page that compares runs, in the working directory."""
 _RUN = (argument("run", type=Path, metavar="RUN", help="run folder"),)
@@ -325,12 +339,15 @@ OTHERS: dict[str, Verb] = {
                  help="to end in after a signal (default: 10)"),
         argument("--threads", type=int, default=1, metavar="N",
                  help="CPU threads of an answer (default: 1)"),
+        argument("--precision", choices=PRECISIONS,
+                 help="of the items in memory (default: as in the file)"),
     )),
-    "export": Verb("write a model for implicit, ONNX or torch", export, (
+    "export": Verb("write a model for implicit, ONNX or torch, or a smaller one", export, (
         argument("model", type=Path, metavar="MODEL", help="run folder, or a saved model's"),
-        argument("--to", required=True, metavar="FORMAT", help="implicit, onnx or torch"),
+        argument("--to", required=True, metavar="FORMAT", help="implicit, onnx, torch or sif"),
         argument("--output", type=Path, required=True, metavar="FILE",
-                 help="to write: .npz, .onnx or .pt2"),
+                 help="to write: .npz, .onnx or .pt2; a new folder for sif"),
+        argument("--precision", choices=PRECISIONS, help="of the items, with --to sif"),
     )),
     "convert": Verb("write interactions for RecBole, RecTools, or as CSV or Parquet", convert, (
         argument("data", metavar="DATA", help="file, folder, known name, or postgresql://..."),

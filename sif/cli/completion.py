@@ -54,7 +54,7 @@ _COMPLETED = {"dataset": "_sif_dataset", "data": "_sif_dataset", "config": "_sif
 def _export_formats() -> Sequence[str]:
     from sif.adapters.export import FORMATS  # imports torch
 
-    return tuple(FORMATS)
+    return (*FORMATS, "sif")
 
 
 def _table_formats() -> Sequence[str]:

@@ -38,7 +38,7 @@ def run(values: argparse.Namespace) -> None:
     options = Options(
         values.host, values.port, values.unknown, values.journal, values.watch,
         values.allow_reload, values.max_body, values.queue, values.batch, values.grace,
-        values.threads,
+        values.threads, values.precision,
     )  # fmt: skip
 
     def tell(line: str) -> None:

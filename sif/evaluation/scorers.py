@@ -14,6 +14,7 @@ from sif.evaluation.cold_start import ColdStartRule
 from sif.evaluation.histories import Reader, sequences_of
 from sif.retrieval.engine import Engine
 from sif.spaces.interaction.function import Interaction
+from sif.spaces.linear.compact_weights import CompactWeights
 from sif.spaces.linear.sequences import Sequences
 from sif.spaces.linear.weights import ItemWeights
 
@@ -87,7 +88,7 @@ class HistoryScorer:
     """
 
     def __init__(
-        self, read: Reader, sequences: Sequences, weights: ItemWeights,
+        self, read: Reader, sequences: Sequences, weights: ItemWeights | CompactWeights,
         cold_start: ColdStartRule | None = None,
     ) -> None:  # fmt: skip
         self._read, self.weights, self.cold_start = read, weights, cold_start

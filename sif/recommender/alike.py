@@ -109,7 +109,7 @@ def answered(
         return _with_vectors(network, stand.items, stand.known, torch.from_numpy(shares))
     own = level * stand.own(scales)
     columns = with_columns(between_items(network), stand.items, stand.known, shares, own)
-    return fresh(network).take(columns)
+    return fresh(network).take(columns).compact(network.precision)
 
 
 @torch.no_grad()
@@ -215,5 +215,6 @@ def with_room(model: ServedModel, names: NDArray[np.str_]) -> ServedModel:
     if isinstance(model.trained, OrderNetwork):
         size = len(model.vocabularies[1]) + len(names)
         weights = longer(between_items(model.trained), size)
-        model = replace(model, trained=fresh(model.trained, size).take(weights))
+        trained = fresh(model.trained, size).take(weights)
+        model = replace(model, trained=trained.compact(model.trained.precision))
     return with_bare(model, 1, names)

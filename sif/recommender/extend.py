@@ -6,7 +6,6 @@ them. What filters drop is folded nowhere; the model keeps it as what users have
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -26,6 +25,7 @@ from sif.recommender.fold_in import Rows
 from sif.recommender.fold_in_terms import FoldInTerms
 from sif.recommender.model import ServedModel
 from sif.recommender.user_rows import columns_of, merged, with_columns, with_rows
+from sif.spaces.interaction.compact_embeddings import ITEMS, CompactEmbeddings
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.linear.sequences import moments, ranked
 
@@ -257,20 +257,29 @@ def _network(
     network: InteractionNetwork, field: int, places: NDArray[np.int64], size: int, rows: Rows
 ) -> InteractionNetwork:
     """The network with a field's table changed; it shares all others with the given one."""
-    result, tables = copy.copy(network), copy.copy(network.tables)
-    result._modules = dict(network._modules) | {"tables": tables}
+    result = network.with_embeddings(_embeddings(network, field, places, size, rows.vectors))
     sizes = list(network.shape.sizes)
     sizes[field] = size
     result.shape = replace(network.shape, sizes=tuple(sizes))
-    changed = {"embeddings": rows.vectors}
     if rows.biases is not None:
-        changed["biases"] = rows.biases
-    tables._modules = dict(tables._modules)
-    for name, new in changed.items():
-        parameters = list(getattr(network.tables, name))
-        parameters[field] = nn.Parameter(_put(parameters[field], places, size, new))
-        tables._modules[name] = nn.ParameterList(parameters)
+        biases = list(network.tables.biases)
+        biases[field] = nn.Parameter(_put(biases[field], places, size, rows.biases))
+        result.tables._modules["biases"] = nn.ParameterList(biases)
     return result
+
+
+def _embeddings(
+    network: InteractionNetwork, field: int, places: NDArray[np.int64], size: int, vectors: Tensor
+) -> nn.Module:
+    """Embeddings with a field's table changed; rounded items stay so."""
+    known: object = network.tables.embeddings
+    if not isinstance(known, CompactEmbeddings):
+        tables = list(network.tables.embeddings)
+        tables[field] = nn.Parameter(_put(tables[field], places, size, vectors))
+        return nn.ParameterList(tables)
+    if field == ITEMS:
+        return known.with_items(known.items.put(torch.from_numpy(places), size, vectors))
+    return known.with_table(field, _put(known[field], places, size, vectors))
 
 
 def _cold_start(

@@ -19,6 +19,7 @@ from pydantic import (
     Field,
     GetPydanticSchema,
     PositiveInt,
+    TypeAdapter,
     ValidationError,
     create_model,
     model_validator,
@@ -31,15 +32,20 @@ from sif.core.genotype import Genotype
 from sif.errors import ConfigError
 from sif.evaluation import evaluate
 from sif.recommender.fold_in_terms import Encoding, Objective
+from sif.recommender.item_precision import ItemPrecision
 from sif.spaces.closed.design import NAME as CLOSED
 from sif.spaces.closed.design import closed_design
 from sif.spaces.closed.filters import ChebyshevFilter, GraphFilter
 from sif.spaces.closed.network import PASSES, SIDES
+from sif.spaces.interaction.compact_embeddings import ITEMS
+from sif.spaces.interaction.compact_embeddings import SCALES as ROW_SCALES
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.registry import LOSSES
 from sif.spaces.linear.design import linear_design
 from sif.spaces.linear.features import Alikeness
 from sif.spaces.linear.network import OFFSETS, REST
+from sif.spaces.linear.network import SCALES as WEIGHT_SCALES
+from sif.utils.compact_rows import DTYPES
 
 
 def _require(holds: Any, expected: str, actual: Any) -> None:
@@ -71,13 +77,19 @@ def _finite(value: Any) -> Any:
 
 def _finite_or_whole(value: Any) -> Any:
     """A tensor of whole numbers, or of floats that are finite."""
-    whole = isinstance(value, torch.Tensor) and value.dtype in (torch.int32, torch.int64)
+    kinds = (torch.int8, torch.int32, torch.int64)
+    whole = isinstance(value, torch.Tensor) and value.dtype in kinds
     return value if whole else _finite(value)
 
 
 def _shaped(name: str, value: Any, *shape: int) -> None:
     if value is not None:
         _require(value.shape == shape, f"{name} of shape {shape}", tuple(value.shape))
+
+
+def _precision(value: Any) -> ItemPrecision | None:
+    """The record of a rounded table."""
+    return TypeAdapter(ItemPrecision | None).validate_python(value)
 
 
 PASSING = (GraphFilter, ChebyshevFilter)
@@ -140,6 +152,7 @@ class _State(_Part):
     cold_order: str = ""
     alikeness: Annotated[Alikeness, _stored(Alikeness)] | None = None
     user_alikeness: Annotated[Alikeness, _stored(Alikeness)] | None = None
+    item_precision: Annotated[Any, AfterValidator(_precision)] = None
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Self:
@@ -166,6 +179,21 @@ class _State(_Part):
         for field, size in enumerate(sizes):
             name = f"tables.embeddings.{field}"
             _shaped(name, self.network[name], size, shape.dimension)
+        name = "tables.embeddings"
+        self._check_precision(f"{name}.{ITEMS}", f"{name}.{ROW_SCALES}")
+
+    def _check_precision(self, name: str, scales_name: str) -> None:
+        """A table of the items that is rounded, or not, as the record says."""
+        table, scales = self.network[name], self.network.get(scales_name)
+        wanted = None if self.item_precision is None else self.item_precision.precision
+        if scales is None:
+            _require(table.dtype not in DTYPES.values(), f"scales of {name}", "none")
+            return
+        found = {dtype: one for one, dtype in DTYPES.items()}.get(table.dtype)
+        _require(found is not None and found == wanted, f"{name} in {wanted}", table.dtype)
+        _require(scales.dtype == torch.float32, f"{scales_name} in float32", scales.dtype)
+        _shaped(scales_name, scales, len(table))
+        _require(bool((scales > 0).all()), f"{scales_name} above 0", "others")
 
     def _check_order(self, sizes: list[int]) -> None:
         """An item-item model."""
@@ -177,12 +205,14 @@ class _State(_Part):
             self._check_filter(genotype, sizes[1])
             return
         scales = 1 if genotype.space == CLOSED else linear_design(genotype).scales
-        solved, names = sizes[1], set(self.network) - {OFFSETS}
+        solved, names = sizes[1], set(self.network) - {OFFSETS, WEIGHT_SCALES}
         if names != {"weights"}:
             _require(names == {"weights", *REST}, "weights", sorted(self.network))
             solved = self._check_rest(scales * sizes[1], sizes[1])
         kind = self.network["weights"].dtype
-        _require(kind == torch.float32, "weights in float32", kind)
+        if WEIGHT_SCALES not in self.network:
+            _require(kind == torch.float32, "weights in float32", kind)
+        self._check_precision("weights", WEIGHT_SCALES)
         offsets = self.network.get(OFFSETS)
         if offsets is not None:
             _require(offsets.dtype == torch.float32, "offsets in float32", offsets.dtype)

@@ -21,7 +21,7 @@ from sif.recommender.fold_in_terms import FoldInTerms
 from sif.retrieval.catalogue import HistoryCatalogue
 from sif.retrieval.engine import MEMORY, Engine, ItemEngine, UserVectors
 from sif.spaces.interaction.embeddings import clip_readout
-from sif.spaces.interaction.function import InteractionNetwork
+from sif.spaces.interaction.function import Interaction, InteractionNetwork
 from sif.spaces.interaction.operations import field_weights
 from sif.spaces.linear.inputs import MAX_SIDE
 from sif.spaces.linear.network import OrderNetwork
@@ -78,9 +78,16 @@ class VectorFunction(ServedFunction):
         self, network: InteractionNetwork, folds: tuple[FoldInTerms, ...],
         made: dict[int, FoldIn] | None = None,
     ) -> None:  # fmt: skip
-        self._interaction, self._folds = network.interaction(), folds
+        self._network, self._folds = network, folds
         self._made = {} if made is None else made
-        self.engine: Engine = Engine(self._interaction)
+        interaction, precision = network.interaction(), network.tables.precision
+        # An interaction has the items in float32.
+        self._kept = interaction if precision == "float32" else None
+        self.engine: Engine = Engine(interaction, precision=precision)
+
+    @property
+    def _interaction(self) -> Interaction:
+        return self._network.interaction() if self._kept is None else self._kept
 
     def known(self, rows: NDArray[np.int64]) -> UserVectors:
         """By look-up."""
@@ -116,21 +123,13 @@ class VectorFunction(ServedFunction):
         """The score less that of the user folded in without the pair."""
         count = pairs.nnz
         step = max(1, MEMORY // (_PAIR_BYTES * max(count, 1)))
-        whole = self._score_of(self._fold.vectors(pairs), item)
+        interaction = self._interaction
+        whole = _score_of(interaction, self._fold.vectors(pairs), item)
         each = np.zeros(count, np.float32)
         for start in range(0, count, step):
             places = np.arange(start, min(start + step, count))
-            each[places] = self._score_of(self._fold.vectors(_without(pairs, places)), item)
+            each[places] = _score_of(interaction, self._fold.vectors(_without(pairs, places)), item)
         return np.asarray(whole - each, dtype=np.float32)
-
-    @torch.no_grad()
-    def _score_of(self, users: Rows, item: int) -> NDArray[np.float32]:
-        """Scores (b,) of users' raw vectors with one item, without the constant."""
-        interaction = self._interaction
-        own = interaction.transforms[0](users.vectors)
-        scores = interaction.combine_broadcast(own, interaction.table(1)[item])
-        biased = scores if users.biases is None else scores + users.biases
-        return np.asarray(biased.numpy())
 
 
 class HistoryFunction(ServedFunction):
@@ -142,7 +141,7 @@ class HistoryFunction(ServedFunction):
     """
 
     def __init__(self, network: OrderNetwork, seen: sparse.csr_array) -> None:
-        self._network, self._seen, self._weights = network, seen, network.item_weights
+        self._network, self._seen, self._weights = network, seen, network.served_weights
         width = network.design.scales * network.n_items
         self.engine = ItemEngine(HistoryCatalogue(self._weights), width)
 
@@ -185,6 +184,15 @@ class HistoryFunction(ServedFunction):
         np.add.at(terms, history.indices % self._network.n_items, own)
         found: NDArray[np.float32] = terms[pairs.indices]
         return found
+
+
+@torch.no_grad()
+def _score_of(interaction: Interaction, users: Rows, item: int) -> NDArray[np.float32]:
+    """Scores (b,) of users' raw vectors with one item, without the constant."""
+    own = interaction.transforms[0](users.vectors)
+    scores = interaction.combine_broadcast(own, interaction.table(1)[item])
+    biased = scores if users.biases is None else scores + users.biases
+    return np.asarray(biased.numpy())
 
 
 def _without(pairs: sparse.csr_array, places: NDArray[np.int64]) -> sparse.csr_array:

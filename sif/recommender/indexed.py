@@ -13,6 +13,7 @@ from scipy import sparse
 
 from sif.config.cf import ExcludeSeen
 from sif.errors import ConfigError, DataError, ScoreError
+from sif.recommender.item_precision import precision_of
 from sif.recommender.model import ServedModel
 from sif.retrieval.approximate import ApproximateEngine
 from sif.retrieval.engine import LARGEST_SORTED, MEMORY, Engine, Top, UserVectors
@@ -281,7 +282,10 @@ class IndexedRecommender:
         if field not in self._neighbors:
             cold_start = self.model.cold_start
             untrained = None if cold_start is None else cold_start.untrained(field)
-            self._neighbors[field] = Neighbors(self._function.neighborhood(field), untrained)
+            self._neighbors[field] = Neighbors(
+                self._function.neighborhood(field), untrained,
+                precision="float32" if field == 0 else precision_of(self.model.trained),
+            )  # fmt: skip
         return self._neighbors[field]
 
     def explained(self, pairs: sparse.csr_array, item: int) -> NDArray[np.float32]:

@@ -40,6 +40,7 @@ from sif.recommender.folding import Folding
 from sif.recommender.functions import HistoryFunction, ServedFunction, VectorFunction
 from sif.recommender.graph_files import FILE as GRAPH_FILE
 from sif.recommender.graph_files import read_graph, write_graph
+from sif.recommender.item_precision import ItemPrecision
 from sif.recommender.model_state import fields_of, state_of, with_todays_names
 from sif.recommender.owned import History, Owned
 from sif.recommender.report import Report
@@ -95,6 +96,7 @@ class ServedModel:
             scores by shares of items that are alike, and over that of scores by such factors.
         constants: Numbers that validation chose for its last fit, such as "l2"; may be empty.
         folding: The record of what was folded in since the fit.
+        item_precision: How the items' table was rounded, and what that lost; None: it was not.
     """
 
     genotype: Genotype
@@ -124,6 +126,7 @@ class ServedModel:
     alike_scales: tuple[float, float] = (1.0, 1.0)
     constants: Mapping[str, float] = field(default_factory=dict)
     folding: Folding = field(default_factory=Folding)
+    item_precision: ItemPrecision | None = None
 
     @classmethod
     def of(
@@ -293,7 +296,7 @@ class ServedModel:
     def _history_scorer(self, places: sparse.csr_array) -> HistoryScorer:
         assert isinstance(self.trained, OrderNetwork)  # noqa: S101
         return HistoryScorer(
-            self.trained.histories, Sequences.of_places(places), self.trained.item_weights,
+            self.trained.histories, Sequences.of_places(places), self.trained.served_weights,
             self.rule,
         )  # fmt: skip
 

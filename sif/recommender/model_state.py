@@ -23,6 +23,7 @@ from sif.evaluation.scorers import Scale
 from sif.recommender import fold_in_terms as terms
 from sif.recommender.feature_factors import FeatureFactors
 from sif.recommender.folding import Folding
+from sif.recommender.item_precision import ItemPrecision
 from sif.recommender.owned import Owned
 from sif.recommender.report import Report
 from sif.spaces.closed.network import item_item_network
@@ -68,6 +69,8 @@ def state_of(model: ServedModel) -> dict[str, Any]:
         state["owned"] = [model.owned.items.ids, *model.owned.pairs.T.astype(np.int32, order="C")]
     if model.folding.rows:
         state["folding"] = model.folding.state()
+    if model.item_precision is not None:
+        state["item_precision"] = dataclasses.asdict(model.item_precision)
     if model.cold_start is not None:
         state["fallback"] = [model.cold_start.order, model.cold_start.cold_users]
         state["cold_order"] = model.cold_start.name
@@ -118,6 +121,9 @@ def fields_of(state: Mapping[str, Any]) -> dict[str, Any]:
         "owned": _owned(state.get("owned"), sizes[0]),
         **{name: state.get(name, usual) for name, usual in USUAL.items()},
         "constants": numbers.validate_python(state.get("constants", {})),
+        "item_precision": TypeAdapter(ItemPrecision | None).validate_python(
+            state.get("item_precision")
+        ),
         "folding": Folding.restored(state.get("folding"), sizes),
         "item_features": _features(state, "item_features"),
         "user_features": _features(state, "user_features"),
@@ -149,8 +155,7 @@ def _network(
     lists = {name: tuple(saved.get(name, ())) for name in ("sizes", "encodings")}
     shape = TableShape(**{**saved, **lists})
     net = InteractionNetwork(design_of(genotype, fields).served(), shape, torch.Generator())
-    net.load_state_dict(state["network"])
-    return net
+    return net.take(state["network"])
 
 
 def with_todays_names(state: Mapping[str, Any]) -> dict[str, Any]:

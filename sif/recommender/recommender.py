@@ -34,6 +34,7 @@ from sif.recommender.feature_reasons import feature_reasons
 from sif.recommender.fit import Reporter, learn, started
 from sif.recommender.live import LiveModel
 from sif.recommender.new_users import features_row
+from sif.recommender.precision import check_precision, with_precision
 from sif.recommender.renamed import former
 from sif.recommender.report import Report
 from sif.recommender.reranking import reranked, reranked_new
@@ -228,7 +229,10 @@ class Recommender(LiveModel):
         return recommender
 
     @checks_types
-    def save(self, folder: str | Path, version: str | None = None, keep: int = KEPT) -> Path:
+    def save(
+        self, folder: str | Path, version: str | None = None, keep: int = KEPT,
+        precision: str | None = None,
+    ) -> Path:  # fmt: skip
         """Writes the model into a folder: a safetensors file with JSON in its header.
 
         Args:
@@ -236,13 +240,16 @@ class Recommender(LiveModel):
             version: Name of a new version of the folder, which `load` reads from then on; None: the
                 folder holds one model, which is replaced.
             keep: Versions that the folder keeps, the latest ones.
+            precision: "float16" or "int8" rounds the vectors of the items, or their weights, in the
+                file; its `model_.item_precision` says what that loses. None: they stay.
 
         Returns:
             The file.
 
         Raises:
             NotFittedError: There is no model yet.
-            ConfigError: A version that the folder has already, or a name that is none.
+            ConfigError: A version that the folder has already, a name that is none, or a precision
+                that the model cannot have.
             CheckpointError: A failed write; what was there before is there.
 
         Examples:
@@ -251,11 +258,17 @@ class Recommender(LiveModel):
             >>> file = model.save("shop-live", version="monday")
             >>> file = model.save("shop-live", version="tuesday")
             >>> yesterday = sif.Recommender.load("shop-live", version="monday")
+            >>> file = model.save("shop-small", precision="int8")
+            >>> print(sif.Recommender.load("shop-small").model_.item_precision)
+            int8 items: ...
         """
+        model = self.fitted_model()
+        if precision is not None:
+            model = with_precision(model, check_precision(precision))
         if version is not None:
-            return publish(self.fitted_model(), Path(folder), version, keep)
+            return publish(model, Path(folder), version, keep)
         refuse_versions(Path(folder))
-        return self.fitted_model().save(Path(folder))
+        return model.save(Path(folder))
 
     # Answers
 

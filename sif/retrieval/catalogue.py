@@ -19,7 +19,9 @@ from sif.retrieval.kernels import GROUP, Broadcast, Maxima, compiled
 from sif.spaces.interaction.embeddings import clip_readout
 from sif.spaces.interaction.function import Interaction
 from sif.spaces.interaction.operations import Operation, shares
+from sif.spaces.linear.compact_weights import CompactWeights
 from sif.spaces.linear.weights import ItemWeights
+from sif.utils.compact_rows import CompactRows, Precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,9 +39,10 @@ class Catalogue:
         n_items: Items.
         device: Device that computes the scores.
         is_personalized: Whether the order of the items depends on the user.
+        precision: Of the items' side of the products; offsets are always float32.
     """
 
-    def __init__(self, interaction: Interaction) -> None:
+    def __init__(self, interaction: Interaction, precision: Precision = "float32") -> None:
         self._transform, tables = interaction.transforms[0], interaction.tables
         items = interaction.table(1).detach().float()
         self.device = items.device
@@ -58,13 +61,41 @@ class Catalogue:
             if tables.biases:
                 bias = bias + tables.biases[1].detach().float()
             right.append(torch.stack([torch.ones_like(bias), bias], dim=1))
+        self.precision: Precision = precision if self._products else "float32"
         self._set_right(torch.cat(right, dim=1) if len(right) > 1 else right[0].clone())
 
     def _set_right(self, right: Tensor) -> None:
         """Items' side (n_items, r) of the product; rows of zeros fill the last group up."""
         self.n_items = len(right)
-        self._padded = F.pad(right, (0, 0, 0, -self.n_items % GROUP))
-        self._right = self._padded[: self.n_items]
+        padded = F.pad(right, (0, 0, 0, -self.n_items % GROUP))
+        self._right: Tensor | CompactSide = padded
+        if self.precision != "float32":
+            self._right = CompactSide.of(padded, 2 * self._has_offsets, self.precision)
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Items' side (stop - start, r) of the products; rows behind the last item are zeros."""
+        right = self._right
+        return right[start:stop] if isinstance(right, Tensor) else right.rows(start, stop)
+
+    def taken(self, items: Tensor) -> Tensor:
+        """The same of some items int64 (...): (..., r)."""
+        right = self._right
+        return right[items] if isinstance(right, Tensor) else right.taken(items)
+
+    @property
+    def compact(self) -> CompactSide | None:
+        """Items' side as it is rounded; None: it is float32."""
+        return None if isinstance(self._right, Tensor) else self._right
+
+    @property
+    def n_rows(self) -> int:
+        """n_items, rounded up to a multiple of `GROUP`."""
+        return len(self._right)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the items' side."""
+        return self._right.nbytes
 
     def users(self, vectors: Tensor, biases: Tensor | None) -> Users:
         """Users ready for `write`: vectors (b, d) before the transform, biases (b,) or None.
@@ -89,7 +120,8 @@ class Catalogue:
     @cached_property
     def _telling(self) -> Tensor:
         """Columns of the items' side that differ among items: the others shift a user's scores."""
-        return (self._right != self._right[:1]).any(dim=0).nonzero().flatten()
+        right = self.rows(0, self.n_items)
+        return (right != right[:1]).any(dim=0).nonzero().flatten()
 
     @property
     def product_shape(self) -> tuple[int, int]:
@@ -98,7 +130,7 @@ class Catalogue:
 
     def item_vectors(self) -> Tensor:
         """Vectors (n_items, r) whose products with `user_vectors` order the items."""
-        return self._right[:, self._telling]
+        return self.rows(0, self.n_items)[:, self._telling]
 
     def user_vectors(self, users: Users) -> Tensor:
         """Vectors (b, r) for products with `item_vectors`."""
@@ -106,27 +138,22 @@ class Catalogue:
 
     def scores_of(self, users: Users, items: Tensor) -> Tensor:
         """Scores (b, c) of c items of each user, int64 (b, c); of products alone."""
-        return (users.left[:, None] * self._right[items]).sum(dim=2)
+        return (users.left[:, None] * self.taken(items)).sum(dim=2)
 
     @property
     def is_sum_of_products(self) -> bool:
         """True if scores are products of `Users.left` and `right`, and nothing else."""
         return bool(self._products) and not self._kernels
 
-    @property
-    def padded(self) -> Tensor:
-        """Items' side (m, r) of the products; m is n_items, rounded up to a multiple of `GROUP`."""
-        return self._padded
-
     def among(self, items: Tensor) -> Catalogue:
         """The catalogue of some items alone, int64 (m,); of products alone."""
         some = copy.copy(self)
-        some._set_right(self._right[items])
+        some._set_right(self.taken(items))
         return some
 
     def write(self, users: Users, start: int, stop: int, out: Tensor) -> None:
         """Writes scores of items start..stop into the first columns of out (b, any) float32."""
-        scores, right = out[:, : stop - start], self._right[start:stop]
+        scores, right = out[:, : stop - start], self.rows(start, stop)
         if self._products:
             torch.mm(users.left, right.T, out=scores)
         else:
@@ -135,11 +162,49 @@ class Catalogue:
             kernel.add(side, start, stop, out)
 
 
+@dataclass(frozen=True, eq=False)
+class CompactSide:
+    """Items' side of the products, rounded but for the offsets.
+
+    Attributes:
+        vectors: (m, r - o), rounded.
+        offsets: float32 (m, o), the last columns.
+    """
+
+    vectors: CompactRows
+    offsets: Tensor
+
+    @classmethod
+    def of(cls, right: Tensor, offsets: int, precision: Precision) -> CompactSide:
+        """Of a side (m, r), whose last columns are offsets."""
+        count = right.shape[1] - offsets
+        rows = CompactRows.of(right[:, :count], precision)
+        return cls(rows, right[:, count:].clone())
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+        return self.vectors.nbytes + self.offsets.nbytes
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Rows start..stop in float32, made anew each time."""
+        rows, offsets = self.vectors.rows(start, stop), self.offsets[start:stop]
+        return torch.cat([rows, offsets], dim=1) if offsets.shape[1] else rows
+
+    def taken(self, items: Tensor) -> Tensor:
+        """Rows int64 (...) in float32 (..., r)."""
+        rows, offsets = self.vectors.taken(items), self.offsets[items]
+        return torch.cat([rows, offsets], dim=-1) if offsets.shape[-1] else rows
+
+
 class HistoryCatalogue:
     """Items of an item-item model: a user's vector is his history.
 
     Args:
-        weights: Of the model.
+        weights: Of the model, which may be rounded.
 
     Attributes:
         n_items, device, is_personalized, is_product, product_shape: See `Catalogue`.
@@ -148,7 +213,7 @@ class HistoryCatalogue:
     device = torch.device("cpu")
     is_product, product_shape = False, (0, 0)
 
-    def __init__(self, weights: ItemWeights) -> None:
+    def __init__(self, weights: ItemWeights | CompactWeights) -> None:
         self._weights, self.n_items = weights, weights.n_items
         self.is_personalized = weights.size > 0
 

@@ -25,6 +25,7 @@ from sif.retrieval.single import SingleEngine
 from sif.retrieval.threads import alone, in_chunks
 from sif.retrieval.topk import LARGEST_BLOCK, block_size, top_k
 from sif.spaces.interaction.function import Interaction
+from sif.utils.compact_rows import Precision
 
 MEMORY = 1 << 24
 """Bytes of scores: 16 MB are about what the last cache can spare."""
@@ -316,6 +317,7 @@ class Engine(ItemEngine):
     Args:
         interaction: The function.
         memory, threads: See `ItemEngine`.
+        precision: Of the items that are kept.
 
     Attributes:
         n_users: Rows of the user table.
@@ -326,13 +328,14 @@ class Engine(ItemEngine):
 
     @torch.no_grad()
     def __init__(
-        self, interaction: Interaction, memory: int = MEMORY, threads: int | None = None
-    ) -> None:
+        self, interaction: Interaction, memory: int = MEMORY, threads: int | None = None,
+        precision: Precision = "float32",
+    ) -> None:  # fmt: skip
         if (fields := len(interaction.vectors)) != 2:
             raise ConfigError(f"engine: expected a function of 2 fields, found {fields}")
         self._users, self._tables = interaction.vectors[0].table, interaction.tables
         self.n_users, dimension = self._users.shape
-        super().__init__(Catalogue(interaction), dimension, memory, threads)
+        super().__init__(Catalogue(interaction, precision), dimension, memory, threads)
 
     def vectors(self, rows: NDArray[np.int64]) -> UserVectors:
         """The vectors and biases of known users (b,), for `scores` and `top`.

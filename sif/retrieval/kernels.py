@@ -137,6 +137,30 @@ def _write_products(user: Any, items: Any, start: int, allowed: Any, out: Any) -
             row[j] = -np.inf
 
 
+def _write_scaled(
+    user: Any, codes: Any, scales: Any, start: int, allowed: Any, out: Any
+) -> None:  # fmt: skip
+    """out[0, j] = scales[start + j] user . codes[start + j]; see `_write_products`.
+
+    Codes are int8 (m, r), scales float32 (m,), and become numbers in registers alone.
+    """
+    row = out[0]
+    for j in range(0, len(row), GROUP):
+        i = start + j
+        s0, s1, s2, s3 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+        for r in range(len(user)):
+            x = user[r]
+            s0 += x * np.float32(codes[i, r])
+            s1 += x * np.float32(codes[i + 1, r])
+            s2 += x * np.float32(codes[i + 2, r])
+            s3 += x * np.float32(codes[i + 3, r])
+        row[j], row[j + 1] = s0 * scales[i], s1 * scales[i + 1]
+        row[j + 2], row[j + 3] = s2 * scales[i + 2], s3 * scales[i + 3]
+    for j in range(min(len(row), len(allowed) - start)):
+        if not allowed[start + j]:
+            row[j] = -np.inf
+
+
 def _write_bounds(
     user: Any, tiles: Any, scales: Any, lost: Any, lengths: Any, allowed: Any, out: Any
 ) -> tuple[float, float]:
@@ -263,6 +287,13 @@ def products() -> Callable[..., None] | None:
     """`_write_products`, compiled; None without numba."""
     types = "void(f4[::1], f4[:,::1], i8, b1[::1], f4[:,::1])"
     return _compiled(_write_products, types, "reassoc")
+
+
+@functools.cache
+def scaled() -> Callable[..., None] | None:
+    """`_write_scaled`, compiled; None without numba."""
+    types = "void(f4[::1], i1[:,::1], f4[::1], i8, b1[::1], f4[:,::1])"
+    return _compiled(_write_scaled, types, "reassoc")
 
 
 @functools.cache

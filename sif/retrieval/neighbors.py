@@ -12,12 +12,15 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn import functional as F
 
-from sif.retrieval.engine import MEMORY, Engine, Top
+from sif.errors import ShapeError
+from sif.retrieval.catalogue import Catalogue
+from sif.retrieval.engine import MEMORY, ItemEngine, Top, UserVectors
 from sif.spaces.interaction.embeddings import Tables, TableShape
 from sif.spaces.interaction.encoders import Vectors
 from sif.spaces.interaction.function import Interaction
 from sif.spaces.interaction.operations import OPERATIONS
 from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES
+from sif.utils.compact_rows import Precision
 
 Mask = NDArray[np.bool_]
 
@@ -30,17 +33,20 @@ class Neighbors:
         untrained: bool (n,), rows whose vectors are meaningless. They are never neighbors and have
             none, and so are rows of zeros, which point nowhere.
         memory: Bytes of cosines held at once; at least one row's are.
+        precision: Of the directions that are kept.
     """
 
     @torch.no_grad()
     def __init__(
-        self, vectors: Tensor, untrained: Mask | None = None, memory: int = MEMORY
-    ) -> None:
+        self, vectors: Tensor, untrained: Mask | None = None, memory: int = MEMORY,
+        precision: Precision = "float32",
+    ) -> None:  # fmt: skip
         unit = F.normalize(vectors.detach(), dim=1)
         self._pointing = (unit != 0).any(dim=1).cpu().numpy()
         if untrained is not None:
             self._pointing &= ~untrained
-        self._engine = Engine(_product(unit), memory)
+        self._catalogue = Catalogue(_product(unit), precision)
+        self._engine = ItemEngine(self._catalogue, unit.shape[1], memory)
 
     def top(
         self, rows: NDArray[np.int64], k: int, itself: bool = False, allowed: Mask | None = None
@@ -60,7 +66,10 @@ class Neighbors:
             ShapeError: A row that the table does not have.
             ScoreError: A cosine that is not a number.
         """
-        users = self._engine.vectors(rows)
+        n = self._engine.n_items
+        for row in rows[(rows < 0) | (rows >= n)][:1]:
+            raise ShapeError(f"rows: expected rows from 0 to {n - 1}, found {row}")
+        users = UserVectors(self._catalogue.taken(torch.from_numpy(rows)))
         own = None
         if not itself:
             edges = np.arange(len(rows) + 1)

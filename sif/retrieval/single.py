@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from sif.errors import ScoreError
 from sif.retrieval.bounds import ByteTable
 from sif.retrieval.catalogue import Catalogue
-from sif.retrieval.kernels import products, selection
+from sif.retrieval.kernels import products, scaled, selection
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Selected = tuple[Floats, NDArray[np.int64]]
+Write = Callable[[Floats, int, Mask, Floats], None]
+"""Writes a user's scores (1, w) of w items from a number on: side, number, allowed, scores."""
 
 BYTES_FROM = 1 << 20
 """Numbers of the items from which a table of bytes tells first which of them may be the best."""
@@ -29,6 +31,8 @@ BYTES_AFTER = 100
 """Users that were answered before the table is made: a model that is soon replaced needs none."""
 _PIECE = 1 << 16
 """Items that are scored before the best of them are selected: 256 KB of scores stay in cache."""
+_CAST_PIECE = 1 << 11
+"""The same of float16 items, which become float32 first: of 64 numbers, rows take 512 KB."""
 _BLOCK = 64
 """Users whose sides are made together when one of them is first asked for."""
 _ALL = np.zeros(0, dtype=np.bool_)
@@ -46,7 +50,10 @@ class SingleEngine:
         score, select = products(), selection()
         assert score is not None and select is not None  # noqa: S101
         self._score, self._select = score, select
-        self._n_items, self._items = catalogue.n_items, catalogue.padded.numpy()
+        self._n_items, self._size = catalogue.n_items, catalogue.n_rows
+        whole = catalogue.precision == "float32"
+        self._items: Floats | None = catalogue.rows(0, self._size).numpy() if whole else None
+        self._write, self._piece = self._writer(catalogue)
         self._asked = 0
         self._bytes: ByteTable | None = None
 
@@ -82,8 +89,9 @@ class SingleEngine:
         closed = _NONE if hidden is None else hidden.astype(np.int64)
         among = _ALL if allowed is None else allowed
         self._asked += 1
-        if self._asked == BYTES_AFTER and self._items.size >= BYTES_FROM:
-            self._bytes = ByteTable.of(self._items[: self._n_items])
+        items = self._items
+        if self._asked == BYTES_AFTER and items is not None and items.size >= BYTES_FROM:
+            self._bytes = ByteTable.of(items[: self._n_items])
         if self._bytes is not None:
             best = self._of_few(self._bytes, left, k, closed, among)
             if best is not None:
@@ -94,13 +102,13 @@ class SingleEngine:
         self, table: ByteTable, left: Floats, k: int, closed: NDArray[np.int64], among: Mask
     ) -> Selected | None:
         """The best of the items whose bounds are high enough; None: too many are."""
-        bounds = table.bounds(left, among)
-        if bounds is None:
+        items, bounds = self._items, table.bounds(left, among)
+        if items is None or bounds is None:
             return None
         highest = self._selected(bounds.upper, k, closed)[1][0]
         if highest[-1] < 0:
             return None
-        few = table.taken(bounds, highest, self._items)
+        few = table.taken(bounds, highest, items)
         if few is None:
             return None
         numbers, rows = few
@@ -121,15 +129,38 @@ class SingleEngine:
         """The best of all items, piece by piece."""
         best, items = _nothing(k)
         ends = np.array([0, len(closed)])
-        size = len(self._items)
-        scores = np.empty((1, min(size, _PIECE)), np.float32)
-        for start in range(0, size, _PIECE):
+        size, piece = self._size, self._piece
+        scores = np.empty((1, min(size, piece)), np.float32)
+        for start in range(0, size, piece):
             some = scores[:, : size - start]
-            stop = min(start + _PIECE, self._n_items)
-            self._score(left, self._items, start, among, some)
+            stop = min(start + piece, self._n_items)
+            self._write(left, start, among, some)
             if self._select(some, start, stop, ends, closed, best, items) >= 0:
                 raise ScoreError(0)
         return best, items
+
+    def _writer(self, catalogue: Catalogue) -> tuple[Write, int]:
+        """Function that writes scores of items from a number on, and of how many at a time."""
+        score, items = self._score, self._items
+        if items is not None:
+            return lambda left, start, among, out: score(left, items, start, among, out), _PIECE
+        side, by_scale = catalogue.compact, scaled()
+        if side is None or side.vectors.precision != "int8" or by_scale is None:
+
+            def cast(left: Floats, start: int, among: Mask, out: Floats) -> None:
+                stop = start + out.shape[1]
+                score(left, catalogue.rows(start, stop).numpy(), 0, among[start:stop], out)
+
+            return cast, _CAST_PIECE
+        codes, scales = side.vectors.codes.numpy(), side.vectors.scales.numpy()
+        offsets, width = side.offsets.numpy(), side.vectors.codes.shape[1]
+
+        def bytewise(left: Floats, start: int, among: Mask, out: Floats) -> None:
+            by_scale(left[:width], codes, scales, start, among, out)
+            if offsets.shape[1]:
+                out += offsets[start : start + out.shape[1]] @ left[width:]
+
+        return bytewise, _PIECE
 
 
 def _nothing(k: int) -> Selected:

@@ -22,6 +22,7 @@ from sif.data.interactions.ids import id_strings
 from sif.errors import EntryError, SifError
 from sif.recommender import answers
 from sif.recommender.arguments import exclusion
+from sif.recommender.drift import Drift, drift_of
 from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.model import ServedModel
 from sif.recommender.new_users import features_row
@@ -89,6 +90,11 @@ class Answering:
         """Makes what answers new users, so that no request waits for it; itself."""
         _ = self.model.user_stand
         return self
+
+    @cached_property
+    def drift(self) -> Drift:
+        """How far the model is from a fit."""
+        return drift_of(self.model)
 
     def warm(self) -> None:
         """Answers each way once, so that no request waits for what is made at first use."""

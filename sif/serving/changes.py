@@ -21,15 +21,19 @@ import pandas as pd
 from sif.data.features.table import Features
 from sif.errors import CheckpointError, SifError
 from sif.recommender.alike import with_items
+from sif.recommender.drift import counted
 from sif.recommender.extend import grown_by_all
+from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.inputs import further_interactions
 from sif.recommender.model import ServedModel
 from sif.recommender.new_users import refuse_unknown_columns, with_users
+from sif.recommender.precision import with_precision
 from sif.serving.answering import Answering
 from sif.serving.journal import Journal
 from sif.serving.metrics import Metrics
 from sif.serving.questions import MOST_QUESTIONS, Change, NewItem, NewUser, Refused
 from sif.serving.source import Found, found
+from sif.utils.compact_rows import Precision
 
 _logger = logging.getLogger("sif.serving")
 _ID = "\x01id"
@@ -68,6 +72,7 @@ class Changes:
         journal: Of the interactions; None: they end with the process, or with a reload.
         watch: Seconds between two looks at the folder; 0: none.
         most: Changes that may wait; more are refused with 503.
+        precision: Of the items in memory; None: as in the file.
 
     Attributes:
         answering: The model that answers.
@@ -80,8 +85,9 @@ class Changes:
 
     def __init__(
         self, folder: Path, unknown: str, metrics: Metrics, journal: Journal | None = None,
-        watch: float = 1.0, most: int = 256,
+        watch: float = 1.0, most: int = 256, precision: Precision | None = None,
     ) -> None:  # fmt: skip
+        self._precision = precision
         self._folder, self._unknown, self._metrics = folder, unknown, metrics
         self._journal, self._watch, self._most = journal, watch, most
         self._queue: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
@@ -243,6 +249,9 @@ class Changes:
     def _loaded(self, now: Found) -> Answering:
         """The model of a file, with what the journal has."""
         model = now.load()
+        if self._precision is not None:
+            model = with_precision(model, self._precision)
+            _logger.info("%s", model.item_precision or "float32 items")
         self.events, self._changes = 0, 0
         for events in () if self._journal is None else self._journal.batches():
             model = grown(model, events)
@@ -263,11 +272,11 @@ class Changes:
     def _serve(self, answering: Answering) -> None:
         self.answering = answering  # one step of the interpreter
         users, items = (len(names) for names in answering.model.vocabularies[:2])
-        self._metrics.serves(answering.version, users, items)
+        self._metrics.serves(answering.version, users, items, answering.model.folding.rows)
 
 
 def grown(model: ServedModel, events: Iterable[Change]) -> ServedModel:
-    """The model with interactions taken in, as `Recommender.partial_fit` does it.
+    """The model with interactions taken in and counted, as `Recommender.partial_fit` does it.
 
     Or with items or users, as `Recommender.add_items` and `Recommender.add_users` do it.
 
@@ -289,7 +298,9 @@ def grown(model: ServedModel, events: Iterable[Change]) -> ServedModel:
     frame = pd.DataFrame(
         {usual[name]: [getattr(row, name) for row in rows] for name in rows[0].columns}
     )
-    return grown_by_all(model, further_interactions(frame, model.reading, model.objective))
+    further = further_interactions(frame, model.reading, model.objective)
+    after = grown_by_all(model, further)
+    return counted(IndexedRecommender(model), after, further)
 
 
 def _table(rows: Sequence[tuple[Any, Any]], known: Features | None) -> pd.DataFrame:

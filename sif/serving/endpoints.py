@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from sif.recommender.item_precision import precision_of
 from sif.serving import arrow, replies
 from sif.serving.batching import Kind, Worker, Write
 from sif.serving.changes import Changes
@@ -207,6 +208,9 @@ class Endpoints:
                 "users": users,
                 "items": items,
                 "events": changes.events,
+                "rows_since_fit": answering.model.folding.rows,
+                "fit_again": answering.drift.fit_again,
+                "precision": precision_of(answering.model.trained),
                 "waiting": self._worker.waiting,
                 "uptime_seconds": round(monotonic() - self._since, 3),
                 "last_reload_failure": changes.last_failure or None,

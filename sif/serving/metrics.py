@@ -52,6 +52,9 @@ class Metrics:
         )
         self._model = client.Gauge("sif_model", "The model that answers", ["version"], **to)
         self._sizes = client.Gauge("sif_model_size", "Users and items of it", ["field"], **to)
+        self._folded = client.Gauge(
+            "sif_rows_since_fit", "Interactions that the model took in since its fit", **to
+        )
         self._waiting = client.Gauge("sif_waiting_requests", "Requests that wait", **to)
         self._replied = cache(self._labels)
 
@@ -70,8 +73,9 @@ class Metrics:
         count.inc()
         times.observe(seconds)
 
-    def serves(self, version: str, users: int, items: int) -> None:
+    def serves(self, version: str, users: int, items: int, rows_since_fit: int) -> None:
         """Names the model that answers from now on."""
+        self._folded.set(rows_since_fit)
         self._model.clear()
         self._model.labels(version).set(1)
         self._sizes.labels("user").set(users)

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 from sif.errors import ConfigError
+from sif.utils.compact_rows import Precision
 from sif.utils.optional import library
 
 _DRAIN = 0.25
@@ -41,6 +42,7 @@ class Options:
         together: Questions that are answered together, at most.
         grace: Seconds in which it ends after a signal.
         threads: CPU threads of an answer.
+        precision: Of the items in memory; None: as in the file.
     """
 
     host: str = "127.0.0.1"
@@ -54,6 +56,7 @@ class Options:
     together: int = 256
     grace: float = 10.0
     threads: int = 1
+    precision: Precision | None = None
 
 
 def serve(folder: Path, options: Options, tell: Callable[[str], None]) -> None:
@@ -94,7 +97,9 @@ def _serve(
     torch.set_num_threads(options.threads)
     sys.setswitchinterval(0.001)  # of three threads none keeps the others waiting for long
     journal = None if options.journal is None else Journal(options.journal)
-    changes = Changes(folder, options.unknown, metrics, journal, options.watch)
+    changes = Changes(
+        folder, options.unknown, metrics, journal, options.watch, precision=options.precision
+    )
     worker = Worker(lambda: changes.answering, options.most_waiting, options.together, metrics)
     front = Endpoints(changes, worker, metrics, options.allow_reload).front(options.most_bytes)
     stop.reload = changes.reload_soon

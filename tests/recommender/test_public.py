@@ -95,8 +95,8 @@ def test_one_word_for_each_argument() -> None:
     words = {"self", "cls", "as_arrays", "data", "valid", "folder", "unknown", "n", "users",
              "items", "user", "item", "history", "ratings", "context", "exclude_seen",
              "exclude_items", "exclude_users", "deep", "parameters", "refit", "rerank", "pool",
-             "item_features", "user_features", "features", "warm_start", "fit", "budget",
-             "version", "keep"}  # fmt: skip
+              "item_features", "user_features", "features", "warm_start", "fit", "budget",
+              "version", "keep", "precision"}  # fmt: skip
     for name, method in inspect.getmembers(Recommender, callable):
         if not name.startswith("_"):
             assert set(inspect.signature(method).parameters) <= words, name

@@ -23,7 +23,11 @@ NONE = np.zeros(0, np.bool_)
 def engines(items: np.ndarray, patch: pytest.MonkeyPatch) -> tuple[SingleEngine, SingleEngine]:
     """Engines of these items (n, r), with a table of bytes and without."""
     padded = torch.nn.functional.pad(torch.from_numpy(items), (0, 0, 0, -len(items) % GROUP))
-    catalogue = cast(Catalogue, SimpleNamespace(n_items=len(items), padded=padded))
+    stub = SimpleNamespace(
+        n_items=len(items), n_rows=len(padded), rows=lambda start, stop: padded[start:stop],
+        precision="float32",
+    )  # fmt: skip
+    catalogue = cast(Catalogue, stub)
     patch.setattr("sif.retrieval.single.BYTES_FROM", 1)
     patch.setattr("sif.retrieval.single.BYTES_AFTER", 1)
     bytewise, plain = SingleEngine(catalogue), SingleEngine(catalogue)

@@ -13,11 +13,14 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from sif import Recommender
-from sif.errors import CheckpointError
+from sif.errors import CheckpointError, ConfigError
+from sif.recommender.drift import drift_of
+from sif.recommender.item_precision import precision_of
 from sif.recommender.model import FILE, ServedModel
 from sif.recommender.versions import roll_back
 from sif.serving.changes import Changes, grown
@@ -180,12 +183,38 @@ def test_events_are_taken_in_as_partial_fit_does(shop: Path, stars: Path) -> Non
         rows = rows[columns]
         expected = Recommender.load(folder).partial_fit(rows)
         model = grown(ServedModel.load(folder), [Event(**row) for row in rows.to_dict("records")])
+        before, after = expected.model_.folding, model.folding
+        assert (after.rows, len(after.first)) == (2, len(before.first)) == (before.rows, 1)
+        np.testing.assert_array_equal(after.first, before.first)
         items, scores = expected.recommend("new", 5, as_arrays=True)
         following = Recommender.load(folder)
         following.model_ = model
         again = following.recommend("new", 5, as_arrays=True)
         assert again[0].tolist() == items.tolist()
         assert again[1] == pytest.approx(scores)
+
+
+def test_drift_counts_what_came_over_http_also_after_a_start(shop: Path, tmp_path: Path) -> None:
+    events = [Event(user="u1", item="i4"), Event(user="new", item="i2")]
+    model = grown(grown(ServedModel.load(shop), events[:1]), events[1:])
+    assert drift_of(model).rows == 2
+    journal = Journal(tmp_path / "events.jsonl")
+    journal.append(events)
+    metrics = Metrics()
+    changes = Changes(shop, "error", metrics, journal)
+    assert changes.answering.drift.rows == changes.answering.model.folding.rows == 2
+    assert "sif_rows_since_fit 2.0" in metrics.text(0).decode()
+
+
+def test_a_server_rounds_the_items_of_every_model(shop: Path, tmp_path: Path) -> None:
+    changes = Changes(shop, "error", Metrics(), precision="int8")
+    model = changes.answering.model
+    assert model.item_precision is not None and model.item_precision.recall[10] > 0.8
+    grown_model = grown(model, [Event(user="new", item="i2")])
+    assert precision_of(grown_model.trained) == "int8"
+    Recommender.load(shop).save(tmp_path, precision="float16")
+    with pytest.raises(ConfigError, match="expected float16, which the items"):
+        Changes(tmp_path, "error", Metrics(), precision="int8")
 
 
 def test_a_folder_of_versions_has_a_current_one(

@@ -174,6 +174,8 @@ def test_the_state_of_the_server_is_told(server: Server, model: Recommender) -> 
     found = server.ask("/health").json
     assert found["status"] == "ok" and found["expression"] == model.model_.expression
     assert (found["users"], found["items"], found["events"]) == (30, 16, 0)
+    assert (found["rows_since_fit"], found["fit_again"]) == (0, False)
+    assert found["precision"] == "float32"
     assert found["uptime_seconds"] > 0 and found["last_reload_failure"] is None
     text = server.ask("/metrics")
     assert text.headers["content-type"].startswith("text/plain")

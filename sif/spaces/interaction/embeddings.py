@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sif.spaces.interaction.compact_embeddings import CompactEmbeddings
 from sif.spaces.interaction.operations import Operation
 from sif.spaces.interaction.sparse_rows import take_rows
+from sif.utils.compact_rows import Precision
 
 UNIT_INIT = 5.0
 """Initial vectors whose length does not count are this many times longer: a step of Adam then turns
@@ -96,6 +98,12 @@ class Tables(nn.Module):
         )
         self.has_intercept = shape.intercept
         self.intercept = nn.Parameter(torch.zeros(()), requires_grad=shape.intercept)
+
+    @property
+    def precision(self) -> Precision:
+        """Of the items' embeddings, which may be rounded once they are served."""
+        embeddings: object = self.embeddings
+        return embeddings.precision if isinstance(embeddings, CompactEmbeddings) else "float32"
 
     def of_users(self) -> list[Tensor]:
         """The tables with a row for each of the first field's."""

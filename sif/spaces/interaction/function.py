@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sif.spaces.interaction.compact_embeddings import ITEMS, SCALES, CompactEmbeddings
 from sif.spaces.interaction.embeddings import (
     UNIT_INIT,
     TableRows,
@@ -27,6 +28,7 @@ from sif.spaces.interaction.encoders import Encoder, Histories, Vectors, encoded
 from sif.spaces.interaction.operations import Factors, Operation
 from sif.spaces.interaction.pair_products import PairGraph, pair_products
 from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES, Elementwise, is_identity
+from sif.utils.compact_rows import CompactRows, Precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -335,6 +337,34 @@ class InteractionNetwork(nn.Module):
             result.frozen = nn.ModuleList()
         result.tables.histories = nn.ParameterList()
         return result
+
+    def with_embeddings(self, embeddings: nn.Module) -> InteractionNetwork:
+        """The network with other embeddings; it shares all else with this one."""
+        result, tables = copy.copy(self), copy.copy(self.tables)
+        result._modules = dict(self._modules) | {"tables": tables}
+        tables._modules = dict(tables._modules) | {"embeddings": embeddings}
+        return result
+
+    def compact(self, precision: Precision) -> InteractionNetwork:
+        """The network with rounded embeddings of the items; itself where these are so.
+
+        Raises:
+            ValueError: Numbers that are not finite.
+        """
+        if precision == self.tables.precision:
+            return self
+        return self.with_embeddings(CompactEmbeddings.of(list(self.tables.embeddings), precision))
+
+    def take(self, state: Mapping[str, Tensor]) -> InteractionNetwork:
+        """The network with the tensors of a state, whose items may be rounded."""
+        prefix, network = "tables.embeddings.", self
+        scales = state.get(prefix + SCALES)
+        if scales is not None:
+            items = CompactRows(state[f"{prefix}{ITEMS}"], scales)
+            tables = [None if f == ITEMS else t for f, t in enumerate(self.tables.embeddings)]
+            network = self.with_embeddings(CompactEmbeddings(tables, items))
+        network.load_state_dict(dict(state))
+        return network
 
     def forward(self, ids: Tensor) -> Tensor:
         """Scores (n,) at ids (n, k)."""

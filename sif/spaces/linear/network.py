@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,16 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from sif.core.genotype import Genotype
+from sif.spaces.linear.compact_weights import CompactWeights
 from sif.spaces.linear.design import LinearDesign, linear_design
 from sif.spaces.linear.ridge import histories, seen
 from sif.spaces.linear.sequences import Sequences
 from sif.spaces.linear.weights import ItemWeights
+from sif.utils.compact_rows import CompactRows, Precision
 
 REST = ("items", "rest_starts", "rest_items", "rest_values")
 """Names of what only catalogs have in which not all items are solved for: `ItemWeights.items`, and
 `ItemWeights.rest` as a CSR."""
 OFFSETS = "offsets"
 """Name of `ItemWeights.offsets`, which models have that nothing searched."""
+SCALES = "weights_scales"
+"""Name of the scales of rounded dense weights (`CompactRows.scales`)."""
 
 
 class OrderNetwork(nn.Module):
@@ -43,6 +48,7 @@ class OrderNetwork(nn.Module):
 
     items: Tensor | None
     offsets: Tensor | None
+    weights_scales: Tensor | None
 
     def __init__(
         self, genotype: Genotype, n_items: int, design: LinearDesign | None = None
@@ -51,7 +57,7 @@ class OrderNetwork(nn.Module):
         self.genotype, self.n_items = genotype, n_items
         self.design = linear_design(genotype) if design is None else design
         self.weights = nn.Parameter(torch.zeros(0, 0), requires_grad=False)
-        for name in (*REST, OFFSETS):
+        for name in (*REST, OFFSETS, SCALES):
             self.register_buffer(name, None)
 
     @property
@@ -61,15 +67,54 @@ class OrderNetwork(nn.Module):
 
     @property
     def item_weights(self) -> ItemWeights:
-        """The weights as arrays in their own memory."""
-        dense = self.weights.detach().numpy()
+        """The weights as arrays in their own memory; made anew of rounded ones."""
+        compact = self._compact_weights
+        if compact is not None:
+            return compact.full()
+        return ItemWeights(self.weights.detach().numpy(), self.n_items, *self._further)
+
+    @property
+    def served_weights(self) -> ItemWeights | CompactWeights:
+        """The weights as they are stored, for scores."""
+        return self.item_weights if self._compact_weights is None else self._compact_weights
+
+    @property
+    def _compact_weights(self) -> CompactWeights | None:
+        if self.weights_scales is None:
+            return None
+        rows = CompactRows(self.weights.detach(), self.weights_scales)
+        return CompactWeights(rows, self.n_items, *self._further)
+
+    @property
+    def _further(self) -> tuple[Any, Any, Any]:
+        """What stands beside the dense weights: items, rest and offsets."""
         offsets = None if self.offsets is None else self.offsets.numpy()
         if self.items is None:
-            return ItemWeights(dense, self.n_items, offsets=offsets)
+            return None, None, offsets
         items, starts, columns, values = (getattr(self, name).numpy() for name in REST)
         shape = self.design.scales * self.n_items, self.n_items
-        rest = sp.csr_matrix((values, columns, starts), shape)
-        return ItemWeights(dense, self.n_items, items, rest, offsets)
+        return items, sp.csr_matrix((values, columns, starts), shape), offsets
+
+    @property
+    def precision(self) -> Precision:
+        """Of the dense weights."""
+        compact = self._compact_weights
+        return "float32" if compact is None else compact.dense.precision
+
+    def compact(self, precision: Precision) -> OrderNetwork:
+        """The same model with rounded dense weights; itself where there is nothing to round.
+
+        Raises:
+            ValueError: Weights that are not finite.
+        """
+        if precision == self.precision or not self.weights.numel():
+            return self
+        result = copy.copy(self)
+        result._parameters, result._buffers = dict(self._parameters), dict(self._buffers)
+        rows = CompactRows.of(torch.from_numpy(self.item_weights.dense), precision)
+        result.weights = nn.Parameter(rows.codes, requires_grad=False)
+        result.weights_scales = rows.scales
+        return result
 
     def take(self, weights: ItemWeights) -> OrderNetwork:
         """Takes weights over, without a copy; itself."""
@@ -88,7 +133,7 @@ class OrderNetwork(nn.Module):
     ) -> Any:
         """Takes tensors of any size over: the data decided how many items are dense."""
         self.weights = nn.Parameter(state_dict["weights"], requires_grad=False)
-        for name in (*REST, OFFSETS):
+        for name in (*REST, OFFSETS, SCALES):
             setattr(self, name, state_dict.get(name))
         return super().load_state_dict(state_dict, strict, assign=True)
 
