@@ -87,7 +87,7 @@ class OrderNetwork(nn.Module):
 
     @property
     def _further(self) -> tuple[Any, Any, Any]:
-        """What stands beside the dense weights: items, rest and offsets."""
+        """The parts beside the dense weights: items, rest and offsets."""
         offsets = None if self.offsets is None else self.offsets.numpy()
         if self.items is None:
             return None, None, offsets
