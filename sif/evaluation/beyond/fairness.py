@@ -91,8 +91,8 @@ def _resampled_means(
     if len(values) >= MANY:
         error = values.std() / np.sqrt(len(values))
         return np.asarray(values.mean() + error * rng.standard_normal(n))
-    times = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), size=n)
-    return np.asarray(times @ values / len(values))
+    places = rng.integers(0, len(values), (n, len(values)), dtype=np.int32)
+    return np.asarray(values[places].mean(axis=1))
 
 
 def _shuffled_share(

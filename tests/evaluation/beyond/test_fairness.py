@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
 from sif.errors import DataError, ShapeError
 from sif.evaluation.beyond import group_gap
+from sif.evaluation.beyond.fairness import _resampled_means
 
 
 def test_hand_computed_gap() -> None:
@@ -60,3 +63,13 @@ def test_bad_groups_are_refused() -> None:
         group_gap([1.0, 2.0], ["a"], seed=0)
     with pytest.raises(DataError, match="values: expected finite numbers"):
         group_gap([1.0, np.nan], ["a", "b"], seed=0)
+
+
+def test_resamples_are_those_of_every_way_to_draw() -> None:
+    """Of three users all 27 draws with replacement are as likely."""
+    values = np.array([0.0, 1.0, 5.0])
+    means = _resampled_means(values, np.random.default_rng(0), 54_000)
+    ways = np.array(list(itertools.product(values, repeat=3))).mean(axis=1)
+    found, expected = (np.unique(one.round(9), return_counts=True) for one in (means, ways))
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_allclose(found[1] / 54_000, expected[1] / 27, atol=0.01)
