@@ -122,12 +122,15 @@ def recommend(values: argparse.Namespace) -> None:
         raise ConfigError("recommend: expected user ids or --users, found neither")
     if values.memory is not None and values.output is None:
         raise ConfigError("memory: expected it with --output, found it without")
+    if values.form is not None and values.output is None:
+        raise ConfigError("to: expected it with --output, found it without")
     if values.output is not None:
         is_terminal = sys.stderr.isatty()
         memory = None if values.memory is None else bytes_of(values.memory)
         listing.write_recommendations(
-            model, users, values.n, values.output, is_terminal, values.replace, memory
-        )
+            model, users, values.n, values.output, is_terminal, values.replace, memory,
+            listing.OWN if values.form is None else listing.FORMS[values.form],
+        )  # fmt: skip
         print(without_passwords(values.output))
         return
     for rows in listing.recommendations(model, users, values.n):
@@ -306,6 +309,8 @@ OTHERS: dict[str, Verb] = {
         argument("--output", metavar="FILE|TABLE",
                  help="to write: CSV, Parquet, or postgresql://host/database/table"),
         argument("--replace", action="store_true", help="rows of a table that is there"),
+        argument("--to", dest="form", choices=("rectools",),
+                 help="columns of another program, with --output"),
         argument("--unknown", choices=("error", "popular"), default="error",
                  help="answer to unknown users"),
         argument("--memory", metavar="SIZE",

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sif.adapters.rectools import RECOMMENDATIONS, reco_frame
 from sif.data.databases.opened import database_of
 from sif.data.interactions.ids import id_strings
 from sif.data.interactions.readers import Columns, refuse_twice
@@ -29,6 +31,37 @@ USUAL = Columns()
 NAMES = ("user", "rank", "item", "score", "title")
 _TYPES = ("string", "int32", "string", "float32", "string")
 """Types of the columns of a Parquet file, as pyarrow calls them."""
+_RECTOOLS_TYPES = ("string", "string", "float32", "int32")
+
+
+@dataclass(frozen=True)
+class Form:
+    """Columns of a file or table of recommendations.
+
+    Attributes:
+        names: Of the columns.
+        types: Of these, as pyarrow calls them.
+        of: Makes them of the frame of an answer to several users.
+    """
+
+    names: tuple[str, ...]
+    types: tuple[str, ...]
+    of: Callable[[pd.DataFrame], pd.DataFrame]
+
+    @property
+    def columns(self) -> list[tuple[str, str]]:
+        """Names with types."""
+        return list(zip(self.names, self.types, strict=True))
+
+
+def _own(frame: pd.DataFrame) -> pd.DataFrame:
+    """An answer with a title in every row."""
+    return (frame if "title" in frame else frame.assign(title=""))[list(NAMES)]
+
+
+OWN = Form(NAMES, _TYPES, _own)
+FORMS = {"rectools": Form(RECOMMENDATIONS, _RECTOOLS_TYPES, reco_frame)}
+"""Columns of other programs by their names."""
 
 
 def rows(
@@ -106,21 +139,20 @@ Write = Callable[[pd.DataFrame], object]
 
 
 @contextlib.contextmanager
-def _csv(path: Path) -> Iterator[Write]:
+def _csv(path: Path, form: Form) -> Iterator[Write]:
     """Appends frames to a text file."""
     with path.open("w", encoding="utf-8", newline="") as file:
-        pd.DataFrame(columns=list(NAMES)).to_csv(file, index=False)
+        pd.DataFrame(columns=list(form.names)).to_csv(file, index=False)
         yield partial(
             pd.DataFrame.to_csv, path_or_buf=file, index=False, header=False, float_format="%.6g"
         )
 
 
 @contextlib.contextmanager
-def _parquet(path: Path) -> Iterator[Write]:
+def _parquet(path: Path, form: Form) -> Iterator[Write]:
     """Appends frames to a Parquet file, a row group each."""
     arrow, parquet = parquet_library(path)
-    types = [getattr(arrow, name)() for name in _TYPES]
-    schema = arrow.schema(list(zip(NAMES, types, strict=True)))
+    schema = arrow.schema([(name, getattr(arrow, kind)()) for name, kind in form.columns])
     with parquet.ParquetWriter(path, schema) as writer:
         yield lambda frame: writer.write_table(
             arrow.Table.from_pandas(frame, schema, preserve_index=False)
@@ -144,7 +176,7 @@ def _progress(total: int, show: bool) -> Iterator[Callable[[int], object]]:
 
 def write_recommendations(
     model: Recommender, users: Sequence[str], count: int, output: str | Path, show: bool = False,
-    replace: bool = False, memory: int | None = None,
+    replace: bool = False, memory: int | None = None, form: Form = OWN,
 ) -> None:  # fmt: skip
     """Writes rows as CSV, or Parquet by the name's ending, or into a table of a database.
 
@@ -160,37 +192,36 @@ def write_recommendations(
             is installed.
         replace: Whether the rows of a table that is there are replaced; otherwise it is refused.
         memory: Bytes that answers may take at a time; None: `sif.recommender.many.MEMORY`.
+        form: Columns of the rows.
 
     Raises:
         DataError: Another ending, a folder that is not there, Parquet without pyarrow, or a table
             that is there or cannot be written.
         ConfigError: An address without a table, or less memory than a user takes.
     """
-    opened = _open_output(str(output), replace)
+    opened = _open_output(str(output), replace, form)
     blocks = blocks_of(model, users, count, memory)
     if show:
         print(blocks, file=sys.stderr)
     with opened as write, _progress(len(users), show) as done:
         for block in blocks:
-            frame = block.frame()
-            if "title" not in frame:
-                frame["title"] = ""
-            write(frame[list(NAMES)])
+            write(form.of(block.frame()))
             done(len(block.users))
 
 
-def _open_output(output: str, replace: bool) -> contextlib.AbstractContextManager[Write]:
+def _open_output(
+    output: str, replace: bool, form: Form
+) -> contextlib.AbstractContextManager[Write]:  # fmt: skip
     """Appends frames to a file or a table; all appears, or nothing."""
     if is_address(output):
         address, table = split_table(output)
-        columns = list(zip(NAMES, _TYPES, strict=True))
         database = database_of(Address.parse(entered(address)))
-        return database.appending(table, columns, replace)
-    return _whole_file(Path(output))
+        return database.appending(table, form.columns, replace)
+    return _whole_file(Path(output), form)
 
 
 @contextlib.contextmanager
-def _whole_file(path: Path) -> Iterator[Write]:
+def _whole_file(path: Path, form: Form) -> Iterator[Write]:
     """Appends frames to a file that appears when it is complete."""
     writer = _WRITERS.get(path.suffix)
     if writer is None or not path.parent.is_dir():
@@ -199,7 +230,7 @@ def _whole_file(path: Path) -> Iterator[Write]:
         parquet_library(path)  # so that its message names the file that was asked for
     part = path.with_name(f".{path.name}.part")
     try:
-        with writer(part) as write:
+        with writer(part, form) as write:
             yield write
         os.replace(part, path)
     finally:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sif.adapters.rectools import reco_frame
 from sif.cli import main as cli
 from sif.cli import recommendations as listing
 from sif.data.interactions import Columns
@@ -71,6 +72,36 @@ def test_a_file_of_users_becomes_a_file_of_items(
     assert mine["item"].tolist() == items.tolist() and mine["rank"].tolist() == [1, 2, 3]
     np.testing.assert_allclose(mine.score, scores, rtol=1e-4)
     assert {path.name for path in tmp_path.iterdir()} == {"users.csv", out.name}
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_file_may_have_the_columns_of_rectools(
+    model: Path, tmp_path: Path, ending: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / f"recs.{ending}"
+    words = [
+        "recommend",
+        "--model",
+        str(model),
+        "--user",
+        "u5",
+        "u2",
+        "-n",
+        "3",
+        "--to",
+        "rectools",
+    ]
+    assert cli.main([*words, "--output", str(out)]) == 0
+    found = pd.read_csv(out) if ending == "csv" else pd.read_parquet(out)
+    assert found.columns.tolist() == ["user_id", "item_id", "score", "rank"]
+    expected = reco_frame(Recommender.load(model).recommend(["u5", "u2"], n=3))
+    assert (
+        found[["user_id", "item_id", "rank"]].values.tolist()
+        == expected[["user_id", "item_id", "rank"]].values.tolist()
+    )
+    np.testing.assert_allclose(found.score, expected.score, rtol=1e-4)
+    assert cli.main(words) == 2
+    assert "to: expected it with --output" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
