@@ -213,6 +213,7 @@ def fit_best(
     out_of_time: Callable[[], bool] = never,
     cutoffs: Sequence[int] = CUTOFFS,
     cold_order: ItemOrder = POPULARITY_ORDER,
+    by_features: bool = False,
 ) -> Fitted:
     """Fits the grid on train and keeps what validation ranks first (the earliest of equals).
 
@@ -230,6 +231,7 @@ def fit_best(
         out_of_time: Asked after every parameter set; once it says so, that was the last.
         cutoffs: Of ranking metrics.
         cold_order: Of the items for new users, in rankings.
+        by_features: Whether lists are also judged by the features of items that the train part has.
 
     Returns:
         The best of the grid, with the seconds of all of it.
@@ -250,8 +252,10 @@ def fit_best(
         made = baseline.fits(device)(train, grid, seed, threads)
         return map(partial(with_cold_start, cold_start=cold_start), made)
 
+    features = train.item_features if by_features else None
+
     def judge(scorer: Scorer) -> Evaluation:
-        return evaluate_on(scorer, train, (train,), valid, objective, cutoffs)
+        return evaluate_on(scorer, train, (train,), valid, objective, cutoffs, features)
 
     tuning = Tuning(baseline, fits, judge, MAIN_METRIC[objective], out_of_time)
     with torch_threads(threads):

@@ -14,8 +14,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from sif.data.features import Features
+from sif.data.interactions.interactions import Interactions
 from sif.errors import ConfigError
-from sif.evaluation.beyond import BEYOND
+from sif.evaluation.beyond import BEYOND, BY_FEATURES
+from sif.evaluation.beyond.by_features import LABELED, labels_of
 from sif.evaluation.choice import Choice, chosen
 from sif.evaluation.metrics import RANKING, higher_is_better, merit
 from sif.utils.registry import did_you_mean
@@ -175,8 +178,36 @@ def goal_of(text: str, cutoffs: Collection[int]) -> Goal:
     return Goal(wanted[0], tuple(bounds))
 
 
+def asks_for_features(text: str | None) -> bool:
+    """True if a goal reads a metric that needs features of items."""
+    found = _METRIC.findall(text or "")
+    return any(name in BY_FEATURES for name, _ in found)
+
+
+def judged_features(text: str | None, train: Interactions) -> Features | None:
+    """The features of items by which validation judges lists; None: the goal asks for none.
+
+    Raises:
+        ConfigError: There are no features, or none that the metrics of the goal can be taken of.
+    """
+    if not asks_for_features(text):
+        return None
+    asked = [name for name, _ in _METRIC.findall(text or "") if name in BY_FEATURES]
+    features = train.item_features
+    if features is None:
+        raise ConfigError(
+            f"{NAME}: {asked[0]}: expected features of items (data.item_features), found none"
+        )
+    if "calibration" in asked and labels_of(features, train.vocabularies[1]) is None:
+        raise ConfigError(
+            f"{NAME}: calibration: expected a column of {' or '.join(LABELED)} among the features "
+            f"of items, found {', '.join(column.name for column in features.columns)}"
+        )
+    return features
+
+
 def _metric(text: str, cutoffs: Collection[int]) -> str:
-    known = (*RANKING, *BEYOND)
+    known = (*RANKING, *BEYOND, *BY_FEATURES)
     found = _METRIC.fullmatch(text)
     if found is None:
         raise ConfigError(

@@ -13,6 +13,7 @@ from sif.baselines.forecast import TuningSeconds, evaluation_seconds, tuning_sec
 from sif.config import CFConfig
 from sif.data.interactions import Interactions
 from sif.evaluation.evaluate import Scorer
+from sif.evaluation.goals import asks_for_features
 from sif.evaluation.item_orders import ItemOrder
 from sif.utils.calls import CPU, Call
 from sif.utils.device import Runtime
@@ -60,6 +61,7 @@ class BaselineFits:
                 seed=self._seed(name), threads=runtime.threads,
                 device=runtime.device, out_of_time=runtime.out_of_time,
                 cutoffs=config.metrics_at, cold_order=self.cold_order,
+                by_features=asks_for_features(config.serve_by),
             )
             for name in names
         }  # fmt: skip

@@ -23,6 +23,7 @@ from sif.errors import ConfigError, DivergedError
 from sif.evaluation.cold_start import ColdStartRule
 from sif.evaluation.cold_start_choice import ColdStartChoice
 from sif.evaluation.evaluate import MAIN_METRIC, Evaluation, evaluate, evaluate_on, pair_matrix
+from sif.evaluation.goals import judged_features
 from sif.evaluation.scorers import FixedHistories, HistoryScorer
 from sif.problems.base import TRAINING, Problem, Progress, Session, State, Trained, quiet
 from sif.problems.closed_features import with_features
@@ -287,7 +288,7 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
         """Metrics on the validation part."""
         return evaluate_on(
             self.scorer(network), self.train_part, (self.train_part,), self.valid_part, "ranking",
-            self.config.metrics_at,
+            self.config.metrics_at, judged_features(self.config.serve_by, self.train_part),
         ).metrics  # fmt: skip
 
     def test(self, network: ClosedNetwork, part: Split) -> Evaluation:

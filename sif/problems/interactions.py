@@ -19,6 +19,7 @@ from sif.config.cf import OWN_STAGES
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer, Stream
+from sif.data.features import Features
 from sif.data.interactions import Interactions, Split, few_users, some_users
 from sif.data.interactions.chronological import counts_rows, is_later
 from sif.errors import ConfigError, DataError
@@ -32,6 +33,7 @@ from sif.evaluation.evaluate import (
     evaluate_on,
     evaluated_users,
 )
+from sif.evaluation.goals import judged_features
 from sif.evaluation.metrics import higher_is_better
 from sif.evaluation.scorers import InteractionScorer
 from sif.problems.base import ADAM, Problem, Progress, Sampled, Session, Trained, quiet
@@ -361,11 +363,14 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         scorer = InteractionScorer(interaction, self.scale, self.cold_start)
         return self._metrics(scorer, known_rows(self.train_part, self._judged[1]))
 
-    def _metrics(self, scorer: InteractionScorer, truth: Interactions) -> Metrics:
+    def _metrics(
+        self, scorer: InteractionScorer, truth: Interactions, features: Features | None = None
+    ) -> Metrics:
         history, config = self._judged[0], self.config
         return evaluate_on(
-            scorer, self.train_part, (history,), truth, config.objective, config.metrics_at
-        ).metrics
+            scorer, self.train_part, (history,), truth, config.objective, config.metrics_at,
+            features,
+        ).metrics  # fmt: skip
 
     def at(self, **changed: Any) -> InteractionProblem:
         """The same problem with other settings of `search`, on the same tensors."""
@@ -604,7 +609,8 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
 
     def validate(self, net: InteractionNetwork) -> Metrics:
         """Metrics of a network on the validation part."""
-        return self._metrics(self.scorer(net), self._judged[1])
+        features = judged_features(self.config.serve_by, self.train_part)
+        return self._metrics(self.scorer(net), self._judged[1], features)
 
 
 def _count_of_evaluated(part: Interactions) -> int:

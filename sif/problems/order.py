@@ -25,6 +25,7 @@ from sif.config import CFConfig
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer
+from sif.data.features import Features
 from sif.data.interactions import Interactions, Split
 from sif.data.interactions.chronological import is_later
 from sif.errors import ConfigError, DivergedError
@@ -37,6 +38,7 @@ from sif.evaluation.evaluate import (
     evaluate,
     evaluate_on,
 )
+from sif.evaluation.goals import judged_features
 from sif.evaluation.histories import sequences_of
 from sif.evaluation.scorers import HistoryScorer
 from sif.methods.nasp import NaspSettings
@@ -387,18 +389,19 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
 
     def validate(self, network: OrderNetwork) -> Metrics:
         """Metrics on the validation part."""
-        return self._evaluated(self.scorer(network)).metrics
+        features = judged_features(self.config.serve_by, self.train_part)
+        return self._evaluated(self.scorer(network), features).metrics
 
     def evaluated(self, design: Genotype, weights: ItemWeights, discount: float) -> Evaluation:
         """On the validation part, of weights before popularity divides them."""
         scorer = HistoryScorer(self.network(design).histories, self.sequences, weights)
         return self._evaluated(Discounted(scorer, self._power(discount)))
 
-    def _evaluated(self, scorer: RankingScorer) -> Evaluation:
+    def _evaluated(self, scorer: RankingScorer, features: Features | None = None) -> Evaluation:
         ruled = with_cold_start(scorer, self.cold_start)
         return evaluate_on(
             ruled, self.train_part, (self.train_part,), self.valid_part, "ranking",
-            self.config.metrics_at,
+            self.config.metrics_at, features,
         )  # fmt: skip
 
     def test(self, network: OrderNetwork, part: Split) -> Evaluation:

@@ -23,6 +23,8 @@ CUTOFFS = (10, 20)
     ("coverage@10 >= .3,ndcg@20", Goal("ndcg@20", (Bound("coverage@10", ">=", 0.3),))),
     (" recall@10 , gini@20<=9e-1 ,novelty@10>=+5.",
      Goal("recall@10", (Bound("gini@20", "<=", 0.9), Bound("novelty@10", ">=", 5.0)))),
+    ("calibration@10, diversity@20 >= .2",
+     Goal("calibration@10", (Bound("diversity@20", ">=", 0.2),))),
     ("ndcg@10, arp@10 >= 5, arp@10 <= 5", Goal("ndcg@10", (Bound("arp@10", ">=", 5.0),
                                                            Bound("arp@10", "<=", 5.0)))),
 ])  # fmt: skip

@@ -26,7 +26,7 @@ from sif.data.interactions.load import Dataset
 from sif.data.load import load_dataset
 from sif.data.streamed.load import Place
 from sif.errors import ConfigError, DataError
-from sif.evaluation.goals import goal_of
+from sif.evaluation.goals import goal_of, judged_features
 from sif.problems.closed_forms import closed_problem
 from sif.problems.controls import CONTROLS
 from sif.problems.histories import named_readers, reader_problems
@@ -59,6 +59,7 @@ def prepare(config: CFConfig, runtime: Runtime) -> InteractionStudy:
         goal_of(config.serve_by, config.metrics_at)
     baselines = named_baselines(config.baselines, config.objective)
     dataset, split = load_data(config)
+    judged_features(config.serve_by, split.train)
     label = dataset.name if dataset else Path(str(config.data.split_file)).stem
     problem = InteractionProblem(split.train, split.valid, config, runtime)
     problem.check_method(config.method)

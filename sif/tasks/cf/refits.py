@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sif.core.genotype import Genotype
 from sif.data.interactions import Interactions
 from sif.evaluation.evaluate import RankingScorer, evaluate_on
-from sif.evaluation.goals import Goal
+from sif.evaluation.goals import Goal, judged_features
 from sif.problems.base import Problem, Trained
 from sif.problems.closed_forms import CLOSED, ClosedProblem, ClosedRefit
 from sif.problems.histories import HistoryProblem
@@ -64,6 +64,7 @@ class Problems:
         found = evaluate_on(
             self.scorer(design, network), functions.train_part, (functions.train_part,),
             functions.valid_part, config.objective, config.metrics_at,
+            judged_features(config.serve_by, functions.train_part),
         )  # fmt: skip
         return goal.merits(found.per_user)
 

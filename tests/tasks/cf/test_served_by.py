@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from sif.recommender.model import ServedModel
-from tests.tasks.cf.test_served import BEST, SETS, Command, Job, job, log, metrics
+from tests.tasks.cf.test_served import BEST, SETS, Command, Job, job, log, metrics, walks
 
 __all__ = ["job"]
 pytestmark = pytest.mark.usefixtures("without_figures")
@@ -79,3 +81,35 @@ def test_a_resumed_job_serves_the_same(job: Job, sif: Command) -> None:
     found = job("run", 'serve_by="ndcg@10, coverage@10 >= 0.5"', *BEST)
     assert sif("--resume", "run").code == 0
     assert metrics("run")["served"] == found["served"]
+
+
+def features(column: str) -> str:
+    """A file of features of the walks' items: a label, or a number; its setting."""
+    values = ["even" if n % 2 else "odd" for n in range(20)]
+    frame = pd.DataFrame({"item": [f"i{n:02}" for n in range(20)], "kind": values})
+    frame = frame if column == "kind" else frame.assign(kind=np.arange(20.0) + 0.5)
+    frame.rename(columns={"kind": column}).to_csv("kinds.csv", index=False)
+    return "data.item_features=kinds.csv"
+
+
+def test_bounds_may_be_on_diversity_and_calibration(job: Job) -> None:
+    goal = 'serve_by="calibration@10, diversity@10 >= 0.1"'
+    found = job("run", goal, features("kind"), "baselines=[popularity,ease]")
+    valid = valid_of(found)
+    assert all({"diversity@10", "calibration@10"} <= set(one) for one in valid.values())
+    kept = {n: one["calibration@10"] for n, one in valid.items() if one["diversity@10"] >= 0.1}
+    assert found["served"]["leader"] == min(kept, key=lambda name: kept[name])
+    assert found["served"]["rule"].startswith(f"{len(kept)} of 3 models have diversity@10 >= 0.1")
+
+
+def test_goals_that_need_features_are_refused_without(sif: Command, tmp_path: Path) -> None:
+    walks().to_csv("walks.csv", index=False)
+    words = ["--task", "cf", "--dataset", "walks.csv", "--output-dir", "run", "--set", *SETS]
+    for goal, further, message in (
+        ("ndcg@10, diversity@10 >= .1", [], "diversity: expected features of items"),
+        ("calibration@10", [features("age")], "calibration: expected a column of tags or category"),
+    ):
+        done = sif(*words, f'serve_by="{goal}"', *further)
+        assert done.code == 2 and not Path("run").exists()
+        (line,) = done.err
+        assert f"serve_by: {message}" in line
