@@ -5,9 +5,8 @@ Weights from item to item are those of EASE (L2 500) on the same. Every model an
 users: one at a time, and all of them. Rounds take turns, on one thread; times are medians. Recall
 is the share of the float32 lists that the rounded model finds, over all users who are timed.
 
-    python benchmarks/precision.py --data /work/data/panel/ml-1m-full.npz
-    python benchmarks/precision.py --items 500000 --users 500 --calls 200
-    python benchmarks/precision.py --data ml-1m-full.npz --output PRECISION.csv
+    python benchmarks/precision.py --data panel/ml-1m-full.npz --output PRECISION.csv
+    python benchmarks/precision.py --items 300000 --users 300 --calls 200
 
 `--items` takes drawn vectors of so many items in place of a data set, without item-item weights.
 """

@@ -167,6 +167,18 @@ def test_step_costs_are_compared_at_a_toys_size(tmp_path: Path, measured: Measur
     assert float(rows[0]["over_nasp"]) == 1
 
 
+def test_precisions_are_compared_at_a_toys_size(tmp_path: Path, script: Script) -> None:
+    pytest.importorskip("threadpoolctl")
+    script("precision", "--items", 500, "--users", 40, "--calls", 5, "--rounds", 1,
+           "--output", tmp_path / "a.csv")  # fmt: skip
+    with (tmp_path / "a.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["precision"] for row in rows] == ["float32", "float16", "int8"]
+    recall, size = ([float(row[name]) for row in rows] for name in ("recall@10", "bytes"))
+    assert recall[0] == 1 and recall[1] >= recall[2] > 0.9
+    assert size[1] < 0.55 * size[0] and size[2] < 0.3 * size[0]
+
+
 def test_tokens_per_second_are_compared_at_a_toys_size(tmp_path: Path, script: Script) -> None:
     script("tokens", "--hidden", 8, "--vocabulary", 30, "--batch", 3, "--steps", 4,
            "--rounds", 1, "--output", tmp_path / "a.csv")  # fmt: skip
