@@ -11,11 +11,14 @@ _LONGEST = 1 << 16
 
 
 def http_protocol() -> Any:
-    """The protocol for uvicorn: httptools' where it is installed, otherwise that of h11."""
+    """The protocol for uvicorn: httptools' where it is installed, otherwise that of h11.
+
+    What is no HTTP gets the same line from both.
+    """
     try:
         from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
     except ImportError:  # no wheel for this platform
-        return "h11"
+        return _h11_protocol()
 
     class Protocol(HttpToolsProtocol):
         """A connection."""
@@ -47,14 +50,32 @@ def http_protocol() -> Any:
             super().on_response_complete()
 
         def send_400_response(self, msg: str) -> None:
-            head = (
-                "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
-                f"content-length: {len(_NO_HTTP)}\r\nconnection: close\r\n\r\n"
-            )
-            self.transport.write(head.encode() + _NO_HTTP)
-            self.transport.close()
+            _refuse(self.transport)
 
     return Protocol
+
+
+def _h11_protocol() -> Any:
+    """The protocol of h11, which bounds heads itself."""
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Protocol(H11Protocol):
+        """A connection."""
+
+        def send_400_response(self, msg: str) -> None:
+            _refuse(self.transport)
+
+    return Protocol
+
+
+def _refuse(transport: asyncio.Transport) -> None:
+    """Answers what is no HTTP, and closes the connection."""
+    head = (
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(_NO_HTTP)}\r\nconnection: close\r\n\r\n"
+    )
+    transport.write(head.encode() + _NO_HTTP)
+    transport.close()
 
 
 class _OneWrite:
