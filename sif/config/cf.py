@@ -253,8 +253,9 @@ Retrieval = Literal["auto", "exact", "approximate"]
 Owned = dict[str, dict[str, Any]]
 """Name of something that is registered to the settings of its own."""
 Stage = Literal[
-    "closed", "order", "encoding", "embedding", "operation", "weighting", "similarity", "loss"
-]
+    "closed", "order", "encoding", "embedding", "operation", "weighting", "similarity", "loss",
+    "features",
+]  # fmt: skip
 OWN_STAGES = ("closed", "order")
 """Stages that are models of their own, beside the functions of pairs."""
 
@@ -337,7 +338,7 @@ class SearchConfig(SearchSection):
         BeforeValidator(one_or_many),
         AfterValidator(_of_functions),
     ] = Field(
-        ("closed", "order", "encoding", "embedding", "operation", "weighting"),
+        ("closed", "order", "encoding", "embedding", "operation", "weighting", "features"),
         description="stages of space staged that are searched; the others stay neutral",
     )
     tables: Literal["own", "shared"] = Field(

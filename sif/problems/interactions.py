@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sif.config import CFConfig
+from sif.config import CFConfig, TrainConfig
 from sif.config.cf import OWN_STAGES
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
@@ -42,13 +42,15 @@ from sif.problems.batch_source import MIN_STEPS_PER_PASS, BatchSource
 from sif.problems.history_blocks import BlockPlan
 from sif.problems.l2_grid import GridTraining, follows, search_strength
 from sif.problems.objective import Objective, strengths_of
-from sif.problems.part_rows import known_rows, ratings_of, scale_of
+from sif.problems.pair_features import as_trained, with_or_without
+from sif.problems.part_rows import feature_rows, known_rows, ratings_of, scale_of
 from sif.problems.registered import loss_of, space_of
 from sif.search.run import MethodRun
 from sif.spaces.interaction.batches import InteractionStream, PartTensors
 from sif.spaces.interaction.design import (
     EMBEDDING_BLOCK,
     ENCODING_BLOCK,
+    FEATURES_BLOCK,
     LOSS_BLOCK,
     PRODUCT,
     SEARCHED_LOSSES,
@@ -56,6 +58,7 @@ from sif.spaces.interaction.design import (
 )
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.encoders import Histories
+from sif.spaces.interaction.feature_vectors import FeatureSums
 from sif.spaces.interaction.function import Design, Interaction, InteractionNetwork
 from sif.spaces.interaction.losses import (
     WEIGHTINGS,
@@ -121,13 +124,14 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         self.kind, self._space_settings = space_of(config)
         self.loss_name, self.loss, _ = loss_of(config)
         stages = config.search.stages if stages is None else stages
-        self.stages = tuple(stage for stage in stages if stage not in OWN_STAGES)
         if self.kind.stages and len(train_part.fields) != 2:
             raise ConfigError(
                 f"space {config.space}: expected the fields user and item, found "
                 f"{', '.join(train_part.fields)}; use space=sif or the preset cf/context"
             )
         self.train_part, self.valid_part = train_part, valid_part
+        unused = {*OWN_STAGES} if self._has_features else {*OWN_STAGES, FEATURES_BLOCK}
+        self.stages = tuple(stage for stage in stages if stage not in unused)
         self._sized_by = len(train_part)
         self._cold_choice = cold_choice
         self.config, self.runtime = config, runtime
@@ -175,6 +179,33 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         """Field names."""
         return self.train_part.fields
 
+    @property
+    def _has_features(self) -> bool:
+        """True if functions may have features."""
+        tables = self.train_part.item_features, self.train_part.user_features
+        return bool(self.kind.stages) and any(one is not None for one in tables)
+
+    @cached_property
+    def described(self) -> tuple[FeatureSums | None, ...]:
+        """Features of users and of items, each row of length 1; empty: there are none."""
+        if not self._has_features:
+            return ()
+        found = list[FeatureSums | None]()
+        for field, counts in enumerate(self.row_counts):
+            rows = feature_rows(self.train_part, field)
+            weighted = None if rows is None else rows.weighted((counts > 0).cpu().numpy())
+            found.append(None if weighted is None else FeatureSums.of(weighted, self._train.target))
+        return tuple(found)
+
+    @cached_property
+    def _counts(self) -> list[Tensor]:
+        """Train pairs of each row by field, then of each feature by field where there are any."""
+        of_features = [
+            count[:0] if sums is None else sums.counts(count)
+            for sums, count in zip(self.described, self.row_counts, strict=False)
+        ]
+        return [*self.row_counts, *of_features]
+
     def _tensors(self, part: Interactions) -> PartTensors:
         device, dtype = self.runtime.device, self.runtime.dtype
         if self.config.objective == "rating":
@@ -206,15 +237,15 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         )
 
     def strengths(self, l2: float, loss: str = "") -> tuple[Tensor, ...]:
-        """L2 strength of every row per observed train row, for one total strength.
+        """L2 strength of every row, and of every feature, per observed train row.
 
         Args:
-            l2: In units of the loss.
+            l2: The total one, in units of the loss.
             loss: Its name; empty: the job's.
         """
         l2 = l2 * self.loss_at(loss).kind.l2
         scaling = self.config.loss.l2_scaling
-        return strengths_of(self.row_counts, len(self.train_part), l2, scaling)
+        return strengths_of(self._counts, len(self.train_part), l2, scaling)
 
     @property
     def _batches(self) -> BatchSource:
@@ -317,6 +348,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
             self.loss_name,
             self.config.model.similarity,
             self.loss.l2,
+            self.described,
         )
         space = SPACES.call(self.config.space, InteractionSpace, self.kind.make, context)
         cast(nn.Module, space).to(self.runtime.device, self.runtime.dtype)
@@ -325,11 +357,12 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
     def memory_needs(self) -> dict[str, float]:
         """Of the tables, and of the drawn items or pairs of a batch."""
         rows, config = len(self.train_part), self.config
+        vectors = sum(self.train_part.sizes) + sum(map(len, self._counts[len(self.fields) :]))
         needs: dict[str, float] = {}
         for name, section, most in (
             ("search", config.search, rows / MIN_STEPS_PER_PASS), ("train", config.train, rows),
         ):  # fmt: skip
-            needs[f"{name}.dimension"] = sum(self.train_part.sizes) * section.dimension * ADAM
+            needs[f"{name}.dimension"] = vectors * section.dimension * ADAM
             if self.loss.negatives or self.loss.background:
                 drawn = min(section.batch_size or rows, most) * config.loss.negatives
                 # Two ids and a target of each, at least.
@@ -455,8 +488,14 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
 
     def _network(self, design: Design) -> InteractionNetwork:
         draws = generator(self.runtime, "train", "network", device=torch.device("cpu"))
-        histories = None if design.looks_up else self.histories
-        net = InteractionNetwork(design, self.shape(self.config.train.dimension), draws, histories)
+        if design.features and not self._has_features:
+            raise ConfigError(
+                "function with features: expected data.item_features or data.user_features, found "
+                "neither"
+            )
+        histories = self.histories if design.reads_pairs else None
+        shape = self.shape(self.config.train.dimension)
+        net = InteractionNetwork(design, shape, draws, histories, self.described)
         return net.to(self.runtime.device, self.runtime.dtype)
 
     def train(
@@ -525,7 +564,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
             net, built, self.loss_at(built.loss), self.weighting(built.weighting),
             self.strengths(l2, built.loss), len(self._train.ids),
         )  # fmt: skip
-        loss, encodes, blocks = built.loss, not built.looks_up, None
+        loss, encodes, blocks = built.loss, built.reads_pairs, None
         if built.separates_users:
             blocks = self.blocks(built.factorizes, "train", loss=loss, encodes=encodes)
         loop = self.loop_settings(
@@ -541,12 +580,28 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
     def fit(self, name: str, design: Genotype, session: Session) -> Trained[InteractionNetwork]:
         """Trains a function over the grid of L2 strengths (`GridTraining.train`).
 
-        Vectors of length 1 are trained once, without L2.
+        Vectors of length 1 are trained once, without L2. Features stay only where they clearly
+        help (`sif.problems.pair_features`).
         """
         grid = self.config.train
         if design_of(design, self.fields).unit:
             grid = grid.model_copy(update={"l2": (0.0,), "extend_grid": 0})
-        return GridTraining(grid, self, self.train, session).train(name, design)
+
+        def trained(
+            name: str, genotype: Genotype, section: TrainConfig
+        ) -> Trained[InteractionNetwork]:
+            return GridTraining(section, self, self.train, session).train(name, genotype)
+
+        return with_or_without(self, name, design, grid, trained, session.console)
+
+    def trained_design(self, design: Genotype, trained: Trained[InteractionNetwork]) -> Genotype:
+        """The function without its features, where validation left them out."""
+        return as_trained(design, trained.network)
+
+    @property
+    def judged_parts(self) -> tuple[Interactions, Interactions]:
+        """Train rows that are masked, and rows that functions are judged on while they train."""
+        return self._judged
 
     @property
     def baseline_fits(self) -> BaselineFits:

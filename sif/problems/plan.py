@@ -76,6 +76,7 @@ class Costs:
         serves: Whether a baseline may be served, which takes a fit of its own.
         paced: Name of a control to that of the search whose seconds, with those of the training
             after it, it has.
+        twice: Names of entrants that are trained once more under one strength, with features.
     """
 
     searches: Mapping[str, Forecast]
@@ -88,6 +89,7 @@ class Costs:
     own: Mapping[str, OwnCost] = field(default_factory=dict)
     serves: bool = False
     paced: Mapping[str, str] = field(default_factory=dict)
+    twice: tuple[str, ...] = ()
 
     @property
     def closed(self) -> tuple[str, ...]:
@@ -110,6 +112,9 @@ class Costs:
         found = {f"search {k}": one.seconds(config.search) for k, one in self.searches.items()}
         found |= {f"search {k}": one.search for k, one in self.own.items() if one.searching}
         found |= {f"train {k}": epochs * one.epoch(every) for k, one in self.trainings.items()}
+        more = self._epochs(train, train.epochs)
+        for name in {*self.twice} & self.trainings.keys():
+            found[f"train {name}"] += more * self.trainings[name].epoch(every)
         found |= {f"train {k}": one.grid for k, one in self.own.items()}
         found |= {f"baseline {k}": seconds for k, seconds in self.baselines.items()}
         found |= self._second_fits(config) or self._fit_served(left_out)

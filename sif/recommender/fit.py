@@ -33,6 +33,7 @@ from sif.problems.controls import FIXED, fixed_multiply
 from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import GridTraining
 from sif.problems.order import ORDER
+from sif.problems.pair_features import with_or_without
 from sif.problems.pilots import training_cost
 from sif.problems.refit import Refit, SolvedRefit
 from sif.recommender.approximation import check_retrieval, with_graph
@@ -46,6 +47,7 @@ from sif.recommender.report import Report, Row, part_of
 from sif.recommender.user_choice import with_user_choice
 from sif.recommender.warm_start import WarmStart
 from sif.search.loop import SearchResult
+from sif.spaces.interaction.design import has_features
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
@@ -268,9 +270,10 @@ class _Fit:
             works[FIXED] = self._longer(works[FIXED], fixed)
             found = f"no search: {search}"
         else:
-            genotypes[SEARCHED] = search.genotype
             former = works[FIXED] if search.genotype == fixed else None
-            works[SEARCHED] = self._trained(SEARCHED, search.genotype, 1.0, former)
+            work = self._trained(SEARCHED, search.genotype, 1.0, former)
+            genotypes[SEARCHED] = self.problem.trained_design(search.genotype, work.trained)
+            works[SEARCHED] = work
             found = self._told(search)
         trained: dict[str, Trained[Any]] = {name: work.trained for name, work in works.items()}
         rows = {name: self._row(name, genotypes[name], work) for name, work in works.items()}
@@ -401,7 +404,9 @@ class _Fit:
         with self.budget.stage(name, share, LEAST) as seconds:
             if math.isfinite(seconds):
                 again = 0.0 if self.refit is None else self.refit.share
-                section = fitting(section, epoch, seconds, again)
+                # With features a function is trained once more, under one strength.
+                more = 1.0 if has_features(genotype) else 0.0
+                section = fitting(section, epoch, seconds, again + more)
                 self.budget.reserve(min(again * section.epochs * epoch, seconds / 2))
             if former and whole_epochs(section) <= whole_epochs(former.section):
                 return former
@@ -410,9 +415,15 @@ class _Fit:
                     f"{name}: {seconds:.1f} s allow {section.epochs} epochs and {len(section.l2)} "
                     f"of {len(self.problem.config.train.l2)} strengths of L2"
                 )
-            session = Session(console=self.reporter)
-            grid = GridTraining(section, self.problem, self.problem.train, session)
-            return _Work(grid.train(name, genotype), section, epoch)
+            problem, session = self.problem, Session(console=self.reporter)
+
+            def train(
+                name: str, genotype: Genotype, section: TrainConfig
+            ) -> Trained[InteractionNetwork]:
+                return GridTraining(section, problem, problem.train, session).train(name, genotype)
+
+            trained = with_or_without(problem, name, genotype, section, train, self.reporter)
+            return _Work(trained, section, epoch)
 
     def _longer(self, work: _Work, genotype: Genotype) -> _Work:
         """Fixed multiply again, with the time that no search took, where that makes it better."""

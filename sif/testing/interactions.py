@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from sif.core.gates import Gates
@@ -14,6 +15,7 @@ from sif.core.genotype import Genotype
 from sif.spaces.interaction.batches import Drawing, InteractionStream, PartTensors
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.encoders import Histories
+from sif.spaces.interaction.feature_vectors import FeatureSums
 from sif.spaces.interaction.function import Design, Interaction, InteractionNetwork
 from sif.spaces.interaction.losses import (
     WEIGHTINGS,
@@ -95,6 +97,7 @@ class InteractionCase(SpaceCase):
         stages: Stages that are searched; None: all of the space.
         settings: The space's own settings.
         loss_settings: Numbers of the loss; None: defaults.
+        described: True to have features of users and items.
         name: For messages.
 
     Examples:
@@ -110,6 +113,7 @@ class InteractionCase(SpaceCase):
     settings: Any = None
     loss_settings: LossSettings | None = None
     name: str = "space"
+    described: bool = False
 
     @property
     def space_kind(self) -> SpaceKind:
@@ -141,17 +145,30 @@ class InteractionCase(SpaceCase):
         assert graph is not None  # noqa: S101 (two fields)
         return Histories(graph, torch.zeros((), dtype=F64), 0.6)
 
+    def features(self) -> tuple[FeatureSums, ...]:
+        """Features of users and items, of which the first row of each has none."""
+        found = []
+        for size, count in zip(SIZES[:2] if self.described else (), (3, 4), strict=False):
+            rows = torch.sin(torch.arange(1.0, size * count + 1, dtype=F64)).view(size, count)
+            rows[0], rows[rows < 0] = 0.0, 0.0
+            matrix = csr_matrix(rows.numpy())
+            found.append(FeatureSums.of(matrix, torch.zeros((), dtype=F64)))
+        return tuple(found)
+
     def context(self, seed: int = 0) -> SpaceContext:
         """The context that the toy data give a supernet."""
         sizes, part = SIZES[: self.fields], toy_part("train", self.loss_kind, self.fields)
         counts = [torch.bincount(part.ids[:, f], minlength=n).double() for f, n in enumerate(sizes)]
         stages = self.space_kind.stages if self.stages is None else self.stages
+        described = self.features()
+        rows = (*sizes, *(sums.shape[1] for sums in described))
         return SpaceContext(
             self.shape(), FIELDS[: self.fields], self.loss_kind, self.numbers,
-            tuple(torch.linspace(0.01, 0.05, n, dtype=F64) for n in sizes),
+            tuple(torch.linspace(0.01, 0.05, n, dtype=F64) for n in rows),
             {name: Weighting.of(name, counts, part.age) for name in WEIGHTINGS}, self.histories,
             _criterion,
             torch.Generator().manual_seed(seed), stages, self.own_tables, settings=self.settings,
+            described=described,
         )  # fmt: skip
 
     def space(self, seed: int = 0) -> Any:
@@ -182,11 +199,12 @@ class InteractionCase(SpaceCase):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Scores of all combinations."""
         design, draws = self.read(genotype), torch.Generator().manual_seed(9)
-        histories = None if design.looks_up else self.histories()
-        net = InteractionNetwork(design, self.shape(), draws, histories).double()
+        histories = self.histories() if design.reads_pairs else None
+        described = self.features()
+        net = InteractionNetwork(design, self.shape(), draws, histories, described).double()
         chosen = space.interaction(gates).chosen()
         with torch.no_grad():
-            for name in ("embeddings", "histories", "biases"):
+            for name in ("embeddings", "histories", "biases", "features"):
                 ours, theirs = getattr(net.tables, name), getattr(chosen.tables, name)
                 for mine, other in zip(ours, theirs, strict=False):
                     if mine.shape[-1]:  # a table that the encoding uses

@@ -361,13 +361,17 @@ def genotypes_are_what_was_searched(case: SpaceCase) -> None:
 
 
 def genotypes_name_what_was_chosen(case: SpaceCase) -> None:
-    """Genotypes have the selection by names, survive JSON, and are told on one line each."""
+    """Genotypes have the selection by names, survive JSON, and are told on one line each.
+
+    A block may be left out where its default is chosen.
+    """
     space, told = case.space(), dict[str, Any]()
     for gates in selections(space):
         genotype = space.genotype(gates)
         promise(genotype.space == space.name, f"space {space.name!r}", genotype.space)
+        usual = {b.name: tuple((e, b.default_op) for e in range(b.shape[0])) for b in space.blocks}
         for name, kept in gates.choices().named(space.blocks).items():
-            found = genotype.blocks[name]
+            found = genotype.blocks.get(name, usual[name])
             promise(found == kept, f"block {name!r} of the genotype to be {kept}", found)
         again = Genotype.from_json(genotype.to_json())
         promise(again == genotype, "a genotype that comes back from JSON", again)

@@ -48,7 +48,8 @@ def functions(space: str, own: bool, fields: int, loss: str = "squared") -> Inte
 
 def staged(loss: str = "squared", stages: tuple[str, ...] = STAGES) -> StagedCase:
     told = "all" if stages == STAGES else "+".join(stages)
-    return StagedCase("staged", loss, stages=stages, name=f"staged-{told}-{loss}")
+    name = f"staged-{told}-{loss}"
+    return StagedCase("staged", loss, stages=stages, name=name, described="features" in stages)
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class StagedCase(InteractionCase):
             encoding = ENCODINGS[point[field]]
             used |= {f"embeddings.{field}"} if encoding != "history" else set()
             used |= {f"histories.{field}"} if encoding != "id" else set()
+            is_added = space.chosen("features", point) == "added"
+            used |= {f"features.{field}"} if is_added else set()
         return {f"members.sets.{place}.tables.{name}" for name in used}
 
 
@@ -249,6 +252,8 @@ CASES: list[SpaceCase] = [
     *(staged(loss) for loss in ("squared", "whole-data", "bpr")),
     staged(stages=("operation",)),
     staged(stages=("encoding", "embedding")),
+    staged(stages=("encoding", "operation", "features")),
+    staged("whole-data", ("embedding", "features")),
     CNNCase("nasp-7op"),
     CNNCase("nasp-12op"),
     RNNCase(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -24,11 +24,13 @@ from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES, Elementwise,
 
 OPERATION_BLOCK, ENCODING_BLOCK = "operation", "encoding"
 EMBEDDING_BLOCK, WEIGHTING_BLOCK = "embedding", "weighting"
-SIMILARITY_BLOCK, LOSS_BLOCK = "similarity", "loss"
-OPTIONAL = (SIMILARITY_BLOCK, LOSS_BLOCK)
+SIMILARITY_BLOCK, LOSS_BLOCK, FEATURES_BLOCK = "similarity", "loss", "features"
+OPTIONAL = (SIMILARITY_BLOCK, LOSS_BLOCK, FEATURES_BLOCK)
 """Blocks that genotypes name only where they are not neutral."""
 PRODUCT, COSINE = SIMILARITIES = ("product", "cosine")
 """Vectors as they are, or scaled to length 1, so that their product is a cosine."""
+NO_FEATURES, ADDED = FEATURE_USES = ("none", "added")
+"""Features are no part of a function, or have a part in the vectors of what they describe."""
 SEARCHED_LOSSES = ("whole-data", "softmax", "bsl", "softmax-at-k", "cosine-contrastive", "bpr")
 """Losses of rankings that a search chooses from."""
 EMBEDDINGS = ("identity", "elementwise", "graph")
@@ -70,6 +72,7 @@ SPECS: dict[str, FunctionSpec] = {
             WEIGHTING_BLOCK: tuple(WEIGHTINGS),
             SIMILARITY_BLOCK: SIMILARITIES,
             LOSS_BLOCK: SEARCHED_LOSSES,
+            FEATURES_BLOCK: FEATURE_USES,
         },
     ),
 }
@@ -128,7 +131,19 @@ def _stages_expression(genotype: Genotype, operation: Operation, fields: Sequenc
         told = f"cosine {told}"
     loss = _chosen(genotype, LOSS_BLOCK)
     fitted = f", fitted by {loss}" if loss else ""
-    return told + by.get(weighting, f", weighted by {weighting}") + fitted
+    described = ", features added" if has_features(genotype) else ""
+    return told + described + by.get(weighting, f", weighted by {weighting}") + fitted
+
+
+def has_features(genotype: Genotype) -> bool:
+    """True for a function that features have a part in."""
+    return _chosen(genotype, FEATURES_BLOCK) == ADDED
+
+
+def without_features(genotype: Genotype) -> Genotype:
+    """The same function, of which features are no part."""
+    blocks = {name: edges for name, edges in genotype.blocks.items() if name != FEATURES_BLOCK}
+    return replace(genotype, blocks=blocks)
 
 
 def _chosen(genotype: Genotype, block: str) -> str:
@@ -185,6 +200,7 @@ def _staged(genotype: Genotype, fields: Sequence[str], operation: Operation) -> 
         trained_readout=False,
         unit=unit,
         loss=_chosen(genotype, LOSS_BLOCK),
+        features=has_features(genotype),
     )
 
 

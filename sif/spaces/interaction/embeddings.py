@@ -1,7 +1,8 @@
-"""The parameters of one model on the data: embeddings, histories, biases and the constant."""
+"""The parameters of one model on the data: embeddings, histories, features, biases, a constant."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sif.spaces.interaction.compact_embeddings import CompactEmbeddings
+from sif.spaces.interaction.feature_vectors import FeatureSums
 from sif.spaces.interaction.operations import Operation
 from sif.spaces.interaction.sparse_rows import take_rows
 from sif.utils.compact_rows import Precision
@@ -72,13 +74,19 @@ class Tables(nn.Module):
 
     Args:
         shape: Sizes and switches.
-        generator: Draws the embeddings, N(0, init^2); biases and constant start at 0.
+        generator: Draws the embeddings, N(0, init^2); biases, constant and vectors of features
+            start at 0, where a function is the one without features.
+        described: Features of each field, of which vectors have a part; None: it has none. Empty:
+            no field has any.
 
     A table that no encoding uses has no columns. `histories[f]` (n_other, d) is what the history of
-    field f sums over.
+    field f sums over, `features[f]` (m_f, d) has the vectors of its features.
     """
 
-    def __init__(self, shape: TableShape, generator: torch.Generator) -> None:
+    def __init__(
+        self, shape: TableShape, generator: torch.Generator,
+        described: Sequence[FeatureSums | None] = (),
+    ) -> None:  # fmt: skip
         super().__init__()
         self.history_l2, self.bias_l2 = shape.history_l2, shape.bias_l2
         d = shape.dimension
@@ -98,6 +106,24 @@ class Tables(nn.Module):
         )
         self.has_intercept = shape.intercept
         self.intercept = nn.Parameter(torch.zeros(()), requires_grad=shape.intercept)
+        self.described = tuple(described)
+        self.features = nn.ParameterList(
+            nn.Parameter(torch.zeros(0 if sums is None else sums.shape[1], d)) for sums in described
+        )
+
+    def of_features(self, field: int) -> Tensor | None:
+        """The part (n_f, d) of a field's vectors that its features have; None: it has none."""
+        sums = self.described[field] if self.described else None
+        return None if sums is None else sums.vectors(self.features[field])
+
+    def without_features(self) -> Tables:
+        """The same tables, of which features are no part."""
+        if not self.described:
+            return self
+        result = copy.copy(self)
+        result._modules = dict(self._modules)
+        result.features, result.described = nn.ParameterList(), ()
+        return result
 
     @property
     def precision(self) -> Precision:
@@ -123,6 +149,7 @@ class Tables(nn.Module):
 
         Args:
             strengths: (n_f,) per field; y are the rows that the other field's history sums over.
+                Where there are features, (m_f,) of those of each field follow.
             encodings: Of each field: a table that its encoding does not use is left out; None: all.
         """
         return torch.stack([*self._norms(strengths, encodings).values()]).sum()
@@ -130,7 +157,8 @@ class Tables(nn.Module):
     def norm_of_users(self, strengths: Sequence[Tensor]) -> Tensor:
         """The part of `squared_norm` that the first field's rows have."""
         norms = self._norms(strengths, None)
-        return torch.stack([norms[name, f] for name, f in norms if f == 0]).sum()
+        rows = [norm for (name, f), norm in norms.items() if f == 0 and name != "features"]
+        return torch.stack(rows).sum()
 
     def _norms(
         self, strengths: Sequence[Tensor], encodings: Sequence[str] | None
@@ -146,6 +174,8 @@ class Tables(nn.Module):
             if encodings is None or encodings[f] != "id":
                 squares = (history * history).sum(dim=1)
                 found["history", 1 - f] = self.history_l2 * (strengths[1 - f] @ squares)
+        for f, table in enumerate(self.features):
+            found["features", f] = strengths[len(self.embeddings) + f] @ (table * table).sum(dim=1)
         return found
 
 
@@ -169,6 +199,9 @@ class TableRows(Tables):
         users = [_taken(history, rows) for history in whole.histories[1:]]
         self.histories: Any = [*whole.histories[:1], *users]
         self.history_l2, self.bias_l2 = whole.history_l2, whole.bias_l2
+        first_sums = [None if one is None else one.within(rows) for one in whole.described[:1]]
+        self.described = (*first_sums, *whole.described[1:])
+        self.features = whole.features
 
 
 class GivenRows(Tables):
@@ -187,6 +220,7 @@ class GivenRows(Tables):
         self.histories = taken.histories
         self.has_intercept, self.intercept = taken.has_intercept, taken.intercept
         self.history_l2, self.bias_l2 = taken.history_l2, taken.bias_l2
+        self.described, self.features = taken.described, taken.features
 
 
 def _taken(table: Tensor, rows: Tensor) -> Tensor:

@@ -224,9 +224,18 @@ def needed(histories: Encoder | None) -> Encoder:
 def encoded(tables: Tables, histories: Encoder | None, field: int, encoding: str) -> Vectors:
     """A field's vectors under an encoding, from tables that hold what it needs.
 
+    Where the tables have features of the field, these add their part, before any propagation. A
+    pair contributes nothing to it.
+
     Raises:
         ShapeError: The encoding needs histories and there are none.
     """
+    vectors, described = _encoded(tables, histories, field, encoding), tables.of_features(field)
+    return vectors if described is None else Vectors(vectors.table + described, vectors.own)
+
+
+def _encoded(tables: Tables, histories: Encoder | None, field: int, encoding: str) -> Vectors:
+    """The same without what features add."""
     embedding = tables.embeddings[field]
     if encoding == "id":
         return Vectors(embedding)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sif.errors import ShapeError
 from sif.spaces.interaction.compact_embeddings import ITEMS, SCALES, CompactEmbeddings
 from sif.spaces.interaction.embeddings import (
     UNIT_INIT,
@@ -25,6 +26,7 @@ from sif.spaces.interaction.embeddings import (
     clip_readout,
 )
 from sif.spaces.interaction.encoders import Encoder, Histories, Vectors, encoded_fields
+from sif.spaces.interaction.feature_vectors import FeatureSums
 from sif.spaces.interaction.operations import Factors, Operation
 from sif.spaces.interaction.pair_products import PairGraph, pair_products
 from sif.spaces.interaction.transforms import IDENTITY, PRIMITIVES, Elementwise, is_identity
@@ -44,6 +46,7 @@ class Design:
         trained_readout: See `TableShape`.
         unit: Whether vectors are scaled to length 1 before they meet: products are then cosines.
         loss: Name of the training loss; empty: the job's.
+        features: Whether vectors have a part that their features say.
     """
 
     transforms: tuple[Elementwise, ...]
@@ -54,11 +57,17 @@ class Design:
     trained_readout: bool = True
     unit: bool = False
     loss: str = ""
+    features: bool = False
 
     @property
     def looks_up(self) -> bool:
-        """True if the vectors are rows of tables, neither encoded nor propagated."""
-        return not self.encodings and not self.graph
+        """True if the vectors are rows of tables, neither encoded nor propagated nor described."""
+        return not self.reads_pairs and not self.features
+
+    @property
+    def reads_pairs(self) -> bool:
+        """True if vectors are made of the train part's pairs."""
+        return bool(self.encodings) or self.graph
 
     @property
     def separates_users(self) -> bool:
@@ -73,7 +82,7 @@ class Design:
 
     def served(self) -> Design:
         """The same function of encoded vectors, as of `InteractionNetwork.precomputed`."""
-        served = replace(self, encodings=(), graph=False)
+        served = replace(self, encodings=(), graph=False, features=False)
         if not self.unit:
             return served
         plain = (PRIMITIVES[IDENTITY],) * len(self.transforms)
@@ -266,6 +275,10 @@ class InteractionNetwork(nn.Module):
         shape: Of the tables; the design says how they are encoded, and what is trained.
         generator: Draws the embeddings.
         histories: Of the train part, for designs that encode or propagate.
+        described: Features of each field, for designs that have a part of them.
+
+    Raises:
+        ShapeError: The design has features, and no field does.
     """
 
     def __init__(
@@ -274,15 +287,18 @@ class InteractionNetwork(nn.Module):
         shape: TableShape,
         generator: torch.Generator,
         histories: Histories | None = None,
+        described: Sequence[FeatureSums | None] = (),
     ) -> None:
         super().__init__()
+        if design.features and not any(described):
+            raise ShapeError("function: expected features of users or items, found none")
         self.design = design
         self.histories: Histories | None = histories
         self.shape = replace(
             shape, encodings=design.encodings, trained_readout=design.trained_readout,
             init=shape.init * (UNIT_INIT if design.unit else 1.0),
         )  # fmt: skip
-        self.tables = Tables(self.shape, generator)
+        self.tables = Tables(self.shape, generator, described if design.features else ())
         self.readout = self.shape.readout(design.operation)
         self.frozen = nn.ModuleList(t for t in design.transforms if isinstance(t, nn.Module))
 
@@ -331,7 +347,7 @@ class InteractionNetwork(nn.Module):
         result._modules = dict(self._modules)
         result.design, result.histories = self.design.served(), None
         result.shape = replace(self.shape, encodings=())
-        result.tables = copy.deepcopy(self.tables)
+        result.tables = copy.deepcopy(self.tables.without_features())
         result.tables.embeddings = nn.ParameterList(nn.Parameter(table.clone()) for table in tables)
         if unit:
             result.frozen = nn.ModuleList()

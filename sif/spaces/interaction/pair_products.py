@@ -73,7 +73,8 @@ def _use_up_warning() -> None:
         torch.sparse_csr_tensor([0, 0], [], [], (1, 1))
 
 
-def _csr(start: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
+def csr(start: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
+    """A sparse matrix in CSR form, unchecked."""
     _use_up_warning()
     return torch.sparse_csr_tensor(start, columns, values, shape, check_invariants=False)
 
@@ -84,7 +85,7 @@ class _PairProducts(torch.autograd.Function):
         ctx.save_for_backward(a, b)
         ctx.graph = graph
         zeros = torch.zeros(len(graph), dtype=a.dtype, device=a.device)
-        pattern = _csr(graph.row_start, graph.columns, zeros, graph.shape)
+        pattern = csr(graph.row_start, graph.columns, zeros, graph.shape)
         product = torch.sparse.sampled_addmm(pattern, a.contiguous(), b.T.contiguous(), beta=0.0)
         return product.values()
 
@@ -92,8 +93,8 @@ class _PairProducts(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> Any:
         (grad,), (a, b), graph = grads, ctx.saved_tensors, ctx.graph
         grad = grad.contiguous()
-        by_row = _csr(graph.row_start, graph.columns, grad, graph.shape)
-        by_column = _csr(
+        by_row = csr(graph.row_start, graph.columns, grad, graph.shape)
+        by_column = csr(
             graph.column_start, graph.rows[graph.transposed], grad[graph.transposed],
             (graph.shape[1], graph.shape[0]),
         )  # fmt: skip
@@ -114,7 +115,7 @@ class _WeightedGram(torch.autograd.Function):
         return (change if weights is None else change.mul_(weights[:, None])), None
 
 
-class _PairSums(torch.autograd.Function):
+class _SparseProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, table: Tensor, matrix: Tensor, transposed: Tensor) -> Any:
         ctx.transposed = transposed
@@ -123,6 +124,21 @@ class _PairSums(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         return ctx.transposed @ grads[0].contiguous(), None, None
+
+
+def sparse_product(table: Tensor, matrix: Tensor, transposed: Tensor) -> Tensor:
+    """A constant sparse matrix times a table, without a sparse gradient.
+
+    Args:
+        table: (m, d).
+        matrix: CSR (n, m).
+        transposed: The same matrix turned, CSR (m, n), for the gradient.
+
+    Returns:
+        (n, d), differentiable once by the table.
+    """
+    result: Tensor = _SparseProduct.apply(table, matrix, transposed)
+    return result
 
 
 class PairSums:
@@ -141,14 +157,13 @@ class PairSums:
         if ones is None:
             ones = torch.ones(len(graph), dtype=like.dtype, device=like.device)
         flipped = (graph.shape[1], graph.shape[0])
-        by_row = _csr(graph.row_start, graph.columns, ones, graph.shape)
-        by_column = _csr(graph.column_start, graph.rows[graph.transposed], ones, flipped)
+        by_row = csr(graph.row_start, graph.columns, ones, graph.shape)
+        by_column = csr(graph.column_start, graph.rows[graph.transposed], ones, flipped)
         self.matrices = by_row, by_column
 
     def of(self, side: int, table: Tensor) -> Tensor:
         """Sums of a table (n_other, d) over what each row (side 0) or column (1) has: (n, d)."""
-        result: Tensor = _PairSums.apply(table, self.matrices[side], self.matrices[1 - side])
-        return result
+        return sparse_product(table, self.matrices[side], self.matrices[1 - side])
 
 
 def weighted_gram(a: Tensor, weights: Tensor | None) -> Tensor:

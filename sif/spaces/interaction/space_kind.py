@@ -16,6 +16,7 @@ from sif.core.space import Space
 from sif.spaces.interaction.design import plain_product
 from sif.spaces.interaction.embeddings import TableShape
 from sif.spaces.interaction.encoders import Histories
+from sif.spaces.interaction.feature_vectors import FeatureSums
 from sif.spaces.interaction.function import Design, Interaction
 from sif.spaces.interaction.losses import (
     Batch,
@@ -69,7 +70,8 @@ class SpaceContext:
         fields: Names of the fields, user and item first.
         loss: Of a batch, for the weights and for the architecture.
         loss_settings: Its numbers.
-        strengths: (n_f,) per field: L2 strength of each row, per observed train row.
+        strengths: (n_f,) per field: L2 strength of each row, per observed train row; where there
+            are features, (m_f,) of those of each field follow.
         weightings: Of the training loss, by name.
         histories: The train part as encoders see it; made when it is first asked for.
         criterion: Error by which validation judges a function; positive, lower is better.
@@ -83,6 +85,7 @@ class SpaceContext:
         loss_name: Of `loss`.
         similarity: Of the functions, where it is not searched.
         l2_unit: `LossKind.l2` of `loss`, which `strengths` hold.
+        described: Features of each field, see `Tables`; empty: the data have none.
     """
 
     shape: TableShape
@@ -102,6 +105,7 @@ class SpaceContext:
     loss_name: str = ""
     similarity: str = "product"
     l2_unit: float = 1.0
+    described: tuple[FeatureSums | None, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, cast
 
 import torch
@@ -20,11 +20,15 @@ from sif.core.probe import gated_output, replacement_scores
 from sif.errors import ConfigError
 from sif.spaces.interaction.block_loss import BlockedFunction, Unit, Units
 from sif.spaces.interaction.design import (
+    ADDED,
     COSINE,
     EMBEDDING_BLOCK,
     EMBEDDINGS,
     ENCODING_BLOCK,
+    FEATURE_USES,
+    FEATURES_BLOCK,
     LOSS_BLOCK,
+    NO_FEATURES,
     OPERATION_BLOCK,
     OPTIONAL,
     PRODUCT,
@@ -70,15 +74,19 @@ NEUTRAL = {
 COSTS: dict[str, dict[str, float]] = {
     ENCODING_BLOCK: {"id": 1.0, "history": 2.0, "both": 3.0},
     EMBEDDING_BLOCK: {"identity": 0.0, "elementwise": 24.0, "graph": 2.0},
+    FEATURES_BLOCK: {NO_FEATURES: 0.0, ADDED: 2.0},
 }
-"""Per vector entry: a look-up 1, a sum over pairs 2, an `Mlp` 3 x 8 hidden units; a weighting is
-free."""
+"""Per vector entry: a look-up 1, a sum over pairs or features 2, an `Mlp` 3 x 8 hidden units; a
+weighting is free."""
 
 
 def optional_block(context: SpaceContext, name: str) -> Block:
-    """The stage of similarities or losses; neutral is what the job says."""
+    """The stage of similarities or losses, where neutral is what the job says, or of features."""
     if name == SIMILARITY_BLOCK:
         return Block(name, SIMILARITIES, default_op=context.similarity, own_weights=True)
+    if name == FEATURES_BLOCK:
+        costs = (tuple(COSTS[name][use] for use in FEATURE_USES),)
+        return Block(name, FEATURE_USES, costs=costs, default_op=NO_FEATURES, own_weights=True)
     names = tuple(dict.fromkeys((context.loss_name, *context.losses)))
     return Block(name, names, default_op=context.loss_name, own_weights=True)
 
@@ -143,6 +151,10 @@ class StagedSpace(nn.Module):
                 "search.stages: expected no stage embedding with similarity cosine, which learned "
                 "functions of vectors do not have, found both"
             )
+        if FEATURES_BLOCK in stages and not any(context.described):
+            raise ConfigError(
+                "search.stages features: expected features of users or items, found none"
+            )
         self._optional = self._stages[: len(STAGES) - 1 : -1]
         self.blocks = tuple(block for block in self._stages if block.name in stages)
         self.transforms = nn.ModuleList(Mlp(generator) for _ in context.fields)
@@ -151,7 +163,12 @@ class StagedSpace(nn.Module):
         every = replace(context.shape, encodings=encodings, trained_readout=False)
         switches = sum(b.shape[0] * (b.shape[1] - 1) for b in self.blocks)
         self.members = WeightPool(
-            WeightSet(every, self.operations, generator),
+            WeightSet(
+                every,
+                self.operations,
+                generator,
+                context.described if FEATURES_BLOCK in stages else (),
+            ),
             1 + switches + SPARE,
             sum(len(block.nodes) for block in self._stages),
             self._inherit,
@@ -168,7 +185,7 @@ class StagedSpace(nn.Module):
         would compare how fast candidates learn instead of how good they become.
         """
         k = len(self.context.fields)
-        tables, histories = member.tables, self.histories
+        tables, histories = member.tables.without_features(), self.histories
         before = [encoded(tables, histories, f, ENCODINGS[neighbor[f]]).table for f in range(k)]
         for f in range(k):
             old, new = ENCODINGS[neighbor[f]], ENCODINGS[point[f]]
@@ -182,20 +199,41 @@ class StagedSpace(nn.Module):
                 sums = needed(histories).encode(f, before[1 - f]).table
                 scale = (sums * before[f]).sum() / (sums * sums).sum().clamp(min=1e-12)
                 tables.histories[f].copy_(scale * before[1 - f])
+        if self.chosen(FEATURES_BLOCK, point) != self.chosen(FEATURES_BLOCK, neighbor):
+            self._take_over_features(member.tables, point)
         if self.chosen(SIMILARITY_BLOCK, point) != self.chosen(SIMILARITY_BLOCK, neighbor):
             self._rescale(member, point)
+
+    def _take_over_features(self, tables: Tables, point: Combination) -> None:
+        """Features begin to have a part, which is nothing, or leave theirs to vectors by id."""
+        for f, features in enumerate(tables.features):
+            part = tables.of_features(f)
+            if part is None:
+                continue
+            if self.chosen(FEATURES_BLOCK, point) == ADDED:
+                features.zero_()
+            elif ENCODINGS[point[f]] != "history":
+                tables.embeddings[f].add_(part)
+
+    def tables_of(self, tables: Tables, point: Combination) -> Tables:
+        """Those tables that a combination uses."""
+        has_features = self.chosen(FEATURES_BLOCK, point) == ADDED
+        return tables if has_features else tables.without_features()
 
     def _rescale(self, member: WeightSet, point: Combination) -> None:
         """Scales tables so that a vector has length 1 in the mean, or that of a unit's start."""
         shape, tables = self.context.shape, member.tables
         longer = UNIT_INIT * shape.init * shape.dimension**0.5
         wanted = longer if self.chosen(SIMILARITY_BLOCK, point) == COSINE else 1.0
+        used = self.tables_of(tables, point)
         for f in range(len(self.context.fields)):
-            vectors = encoded(tables, self.histories, f, ENCODINGS[point[f]]).table
+            vectors = encoded(used, self.histories, f, ENCODINGS[point[f]]).table
             scale = wanted / vectors.norm(dim=1).mean().clamp(min=1e-6)
             tables.embeddings[f].mul_(scale)
             if tables.histories:
                 tables.histories[f].mul_(scale)
+            if tables.features:
+                tables.features[f].mul_(scale)
 
     def reference_tensor(self) -> Tensor:
         """A tensor of the space's device and dtype."""
@@ -220,7 +258,7 @@ class StagedSpace(nn.Module):
     def neutral(self, block: str) -> str:
         """The choice of a stage that is not searched."""
         named = {SIMILARITY_BLOCK: self.context.similarity, LOSS_BLOCK: self.context.loss_name}
-        return {**NEUTRAL, **named}[block]
+        return {**NEUTRAL, FEATURES_BLOCK: NO_FEATURES, **named}[block]
 
     def chosen(self, block: str, point: Combination) -> str:
         """A combination's choice of an optional stage; these are its last ones."""
@@ -309,7 +347,8 @@ class StagedSpace(nn.Module):
         """L2 of the tables that the active combination uses."""
         point = self.point(gates.choices())
         encodings = tuple(ENCODINGS[k] for k in point[: len(self.context.fields)])
-        norm = self.members.of(point).tables.squared_norm(self.context.strengths, encodings)
+        tables = self.tables_of(self.members.of(point).tables, point)
+        norm = tables.squared_norm(self.context.strengths, encodings)
         if self.chosen(SIMILARITY_BLOCK, point) == COSINE:  # there is no length to penalize
             return self.reference_tensor().new_zeros(())
         loss = self.context.losses.get(self.chosen(LOSS_BLOCK, point))
@@ -337,7 +376,8 @@ class StagedSpace(nn.Module):
     def genotype(self, gates: Gates) -> Genotype:
         """The combination at the gates; element-wise functions as numbers where they are chosen."""
         blocks = dict(self._completed(gates.choices()).named(self._stages))
-        plain = {SIMILARITY_BLOCK: PRODUCT, LOSS_BLOCK: self.context.loss_name}
+        loss = self.context.loss_name
+        plain = {SIMILARITY_BLOCK: PRODUCT, LOSS_BLOCK: loss, FEATURES_BLOCK: NO_FEATURES}
         point = self.point(gates.choices())
         for name in OPTIONAL:
             choice = self.chosen(name, point)
@@ -369,11 +409,11 @@ class Stages:
             if gates.active is None
             else space.members.of(space.point(gates.active))
         )
-        self.tables = self.member.tables if tables is None else tables
         self.histories: Encoder | None = space.histories if histories is None else histories
         self.is_plain = gates.active is not None and not any(
             w.requires_grad for w in gates.weights.values()
         )
+        self.every = self.member.tables if tables is None else tables
 
     def within(self, tables: Tables, histories: Encoder) -> Stages:
         """The same stages over other rows."""
@@ -383,6 +423,11 @@ class Stages:
     def point(self) -> Combination:
         """The choices; ShapeError for relaxed gates."""
         return self.space.point(self.gates.choices())
+
+    @cached_property
+    def tables(self) -> Tables:
+        """Those that the choices use; of a mixture all."""
+        return self.space.tables_of(self.every, self.point) if self.is_plain else self.every
 
     @property
     def encodings(self) -> list[str]:
@@ -434,14 +479,19 @@ class Stages:
         return [PRIMITIVES[IDENTITY]] * len(self.space.context.fields)
 
     def encoded(self, field: int) -> Tensor:
-        """A field's table under its encoding, or the mixture of all."""
+        """A field's table under its encoding with what features add, or the mixture of all."""
+        if self.is_plain:
+            return encoded(self.tables, self.histories, field, self.encodings[field]).table
+        bare, part = self.every.without_features(), self.every.of_features(field)
 
         def table(encoding: str) -> Tensor:
-            return encoded(self.tables, self.histories, field, encoding).table
+            return encoded(bare, self.histories, field, encoding).table
 
-        if self.is_plain:
-            return table(self.encodings[field])
-        return self.mix(ENCODING_BLOCK, field, {e: partial(table, e) for e in ENCODINGS})
+        mixed = self.mix(ENCODING_BLOCK, field, {e: partial(table, e) for e in ENCODINGS})
+        if part is None:
+            return mixed
+        added = {NO_FEATURES: lambda: mixed, ADDED: lambda: mixed + part}
+        return self.mix(FEATURES_BLOCK, 0, added)
 
     def mix(self, block: str, edge: int, candidates: Mapping[str, Callable[[], Tensor]]) -> Tensor:
         """One edge of a stage; its neutral candidate where the stage is not searched."""
@@ -478,11 +528,12 @@ class GatedStages(GatedFunction):
     def chosen(self) -> Interaction:
         """The function of the active combination."""
         stages = self._stages
+        tables = self._space.tables_of(stages.every, stages.point)
         vectors = encoded_fields(
-            stages.tables, stages.histories, stages.encodings, stages.embedding == "graph"
+            tables, stages.histories, stages.encodings, stages.embedding == "graph"
         )
         return Interaction(
-            stages.tables, stages.transforms(stages.embedding),
+            tables, stages.transforms(stages.embedding),
             self._space.operations[stages.operation], self.member.readouts[stages.operation],
             vectors, stages.is_unit,
         )  # fmt: skip

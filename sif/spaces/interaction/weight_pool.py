@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sif.spaces.interaction.embeddings import Tables, TableShape
+from sif.spaces.interaction.feature_vectors import FeatureSums
 from sif.spaces.interaction.operations import Operation
 
 Combination = tuple[int, ...]
@@ -25,10 +26,11 @@ class WeightSet(nn.Module):
     """One set of weights: tables for every encoding and a readout for every operation."""
 
     def __init__(
-        self, shape: TableShape, operations: Sequence[Operation], generator: torch.Generator
-    ) -> None:
+        self, shape: TableShape, operations: Sequence[Operation], generator: torch.Generator,
+        described: Sequence[FeatureSums | None] = (),
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.tables = Tables(shape, generator)
+        self.tables = Tables(shape, generator, described)
         self.readouts = nn.ParameterList(shape.readout(operation) for operation in operations)
 
 

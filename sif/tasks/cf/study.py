@@ -27,7 +27,7 @@ from sif.evaluation.populations import Populations
 from sif.evaluation.user_groups import cold_shares
 from sif.problems.base import SEARCHED, Problem, Reporter, Session, Trained
 from sif.problems.closed_forms import CLOSED, ClosedProblem
-from sif.problems.controls import FIXED, fixed_multiply
+from sif.problems.controls import FIXED, RANDOM, fixed_multiply
 from sif.problems.histories import READERS, HistoryProblem
 from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import follows
@@ -42,6 +42,7 @@ from sif.recommender.user_choice import with_user_choice
 from sif.spaces.closed.design import OPEN
 from sif.spaces.closed.network import ClosedNetwork
 from sif.spaces.histories.models import HistoryDesign
+from sif.spaces.interaction.design import FEATURES_BLOCK
 from sif.tasks.base import Entry, Found, Results, Tuned
 from sif.tasks.cf import costs as own_costs
 from sif.tasks.cf import figures, report_data
@@ -358,8 +359,13 @@ class InteractionStudy(Study):
         rows = rows if self.refits else {}
         return replace(
             found, settings=settings, rows=rows, own=own, serves=self.chooses,
-            paced=self.entrants.paced,
+            paced=self.entrants.paced, twice=self._maybe_with_features,
         )  # fmt: skip
+
+    @property
+    def _maybe_with_features(self) -> tuple[str, ...]:
+        """Entrants whose functions may have features."""
+        return (SEARCHED, RANDOM) if FEATURES_BLOCK in self.problem.stages else ()
 
     def baseline_seconds(self, measured: Measurements) -> dict[str, float]:
         """Seconds of the tuning of each."""

@@ -1,0 +1,89 @@
+"""Features of users and items in a function of pairs: they stay only where they clearly help.
+
+A function that a search found with features is trained without them first, as a job without
+features trains it. Then it is trained with them, under the strength that validation chose for it.
+So useless features cost one training, and the model is what it was without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sif.config import TrainConfig
+from sif.core.genotype import Genotype
+from sif.errors import DivergedError
+from sif.evaluation.evaluate import evaluate_on
+from sif.problems.base import Reporter, Trained
+from sif.problems.closed_features import clearly_ahead
+from sif.spaces.interaction.design import has_features, without_features
+from sif.spaces.interaction.function import InteractionNetwork
+
+if TYPE_CHECKING:
+    from sif.problems.interactions import InteractionProblem
+
+Train = Callable[[str, Genotype, TrainConfig], Trained[InteractionNetwork]]
+"""Trains a function by its name over a section's grid."""
+
+
+def with_or_without(
+    problem: InteractionProblem, name: str, genotype: Genotype, section: TrainConfig,
+    train: Train, console: Reporter,
+) -> Trained[InteractionNetwork]:  # fmt: skip
+    """A trained function, with its features where these are clearly ahead on validation.
+
+    Args:
+        problem: Judges.
+        name: Of the function; "-features" behind it is that of the second training.
+        genotype: The function, with features or without.
+        section: Of the trainings.
+        train: Trains.
+        console: Is told what validation says.
+
+    Raises:
+        DivergedError: The training diverged, without features where the function has some.
+    """
+    if not has_features(genotype) or problem.start == genotype:
+        return train(name, genotype, section)
+    bare = train(name, without_features(genotype), section)
+    strength = {"l2": (bare.numbers["l2"],), "extend_grid": 0}
+    try:
+        other = train(f"{name}-features", genotype, section.model_copy(update=strength))
+    except DivergedError as error:
+        console.line(f"{name}: without features, with which it diverged: {error}")
+        return bare
+    values, known = (merits(problem, one.network) for one in (other, bare))
+    ahead = clearly_ahead(values, known)
+    if len(values):
+        told = "clearly ahead" if ahead else "not clearly ahead, left out"
+        mean = float((values - known).mean())
+        console.line(
+            f"{name}: features {told}: {problem.metric} {mean:+.4f} in the mean over "
+            f"{len(values):,} validation users"
+        )
+    kept, tried = (other if ahead else bare), (*bare.tried, *other.tried)
+    seconds = bare.result.seconds + other.result.seconds
+    numbers = {**kept.numbers, "prefers": bare.numbers["prefers"]}
+    result = replace(kept.result, seconds=seconds)
+    return replace(kept, result=result, numbers=numbers, tried=tried)
+
+
+def as_trained(genotype: Genotype, network: InteractionNetwork) -> Genotype:
+    """The function without its features, where its network was left without them."""
+    return genotype if network.design.features else without_features(genotype)
+
+
+def merits(problem: InteractionProblem, network: InteractionNetwork) -> NDArray[np.float64]:
+    """Of every validation user (n,), the higher the better: the metric, or less squared error."""
+    train, valid = problem.judged_parts
+    config = problem.config
+    found = evaluate_on(
+        problem.scorer(network), train, (train,), valid, config.objective, config.metrics_at
+    ).per_user
+    if config.objective == "rating":
+        return -found["squared_error"] / np.maximum(found["count"], 1)
+    return found[problem.metric]
