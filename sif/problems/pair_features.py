@@ -1,8 +1,8 @@
 """Features of users and items in a function of pairs: they stay only where they clearly help.
 
 A function that a search found with features is trained without them first, as a job without
-features trains it. Then it is trained with them, under the strength that validation chose for it.
-So useless features cost one training, and the model is what it was without them.
+features trains it. Then it is trained with them: all strengths of L2 for a while, one to the end.
+So useless features cost little more than one training, and the model is what it was without them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from sif.spaces.interaction.function import InteractionNetwork
 if TYPE_CHECKING:
     from sif.problems.interactions import InteractionProblem
 
+MOST_FRACTION = 0.2
+"""Share of the epochs at most, after which one strength goes on."""
 Train = Callable[[str, Genotype, TrainConfig], Trained[InteractionNetwork]]
 """Trains a function by its name over a section's grid."""
 
@@ -50,9 +52,8 @@ def with_or_without(
     if not has_features(genotype) or problem.start == genotype:
         return train(name, genotype, section)
     bare = train(name, without_features(genotype), section)
-    strength = {"l2": (bare.numbers["l2"],), "extend_grid": 0}
     try:
-        other = train(f"{name}-features", genotype, section.model_copy(update=strength))
+        other = train(f"{name}-features", genotype, further(section))
     except DivergedError as error:
         console.line(f"{name}: without features, with which it diverged: {error}")
         return bare
@@ -70,6 +71,13 @@ def with_or_without(
     numbers = {**kept.numbers, "prefers": bare.numbers["prefers"]}
     result = replace(kept.result, seconds=seconds)
     return replace(kept, result=result, numbers=numbers, tried=tried)
+
+
+def further(section: TrainConfig) -> TrainConfig:
+    """The grid of the training with features, of which one strength is trained to the end."""
+    fraction = min(section.halving_fraction, MOST_FRACTION)
+    fewest = {"halving_keep": 1 / len(section.l2), "halving_fraction": fraction, "extend_grid": 0}
+    return section.model_copy(update=fewest)
 
 
 def as_trained(genotype: Genotype, network: InteractionNetwork) -> Genotype:

@@ -13,6 +13,7 @@ from typing import Any
 
 from sif.config import TrainConfig
 from sif.problems.budget import COUNTS, FEWEST, fewer_strengths, whole_epochs
+from sif.problems.pair_features import further
 from sif.problems.pilots import TrainingCost
 from sif.search.run import Forecast
 from sif.training.optim import SETTLING
@@ -76,7 +77,7 @@ class Costs:
         serves: Whether a baseline may be served, which takes a fit of its own.
         paced: Name of a control to that of the search whose seconds, with those of the training
             after it, it has.
-        twice: Names of entrants that are trained once more under one strength, with features.
+        twice: Names of entrants that are trained once more, with features.
     """
 
     searches: Mapping[str, Forecast]
@@ -112,8 +113,8 @@ class Costs:
         found = {f"search {k}": one.seconds(config.search) for k, one in self.searches.items()}
         found |= {f"search {k}": one.search for k, one in self.own.items() if one.searching}
         found |= {f"train {k}": epochs * one.epoch(every) for k, one in self.trainings.items()}
-        more = self._epochs(train, train.epochs)
         for name in {*self.twice} & self.trainings.keys():
+            more = self._epochs(train, whole_epochs(further(train)))
             found[f"train {name}"] += more * self.trainings[name].epoch(every)
         found |= {f"train {k}": one.grid for k, one in self.own.items()}
         found |= {f"baseline {k}": seconds for k, seconds in self.baselines.items()}

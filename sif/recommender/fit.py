@@ -33,7 +33,7 @@ from sif.problems.controls import FIXED, fixed_multiply
 from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import GridTraining
 from sif.problems.order import ORDER
-from sif.problems.pair_features import with_or_without
+from sif.problems.pair_features import further, with_or_without
 from sif.problems.pilots import training_cost
 from sif.problems.refit import Refit, SolvedRefit
 from sif.recommender.approximation import check_retrieval, with_graph
@@ -404,8 +404,9 @@ class _Fit:
         with self.budget.stage(name, share, LEAST) as seconds:
             if math.isfinite(seconds):
                 again = 0.0 if self.refit is None else self.refit.share
-                # With features a function is trained once more, under one strength.
-                more = 1.0 if has_features(genotype) else 0.0
+                more = 0.0  # with features a function is trained once more
+                if has_features(genotype):
+                    more = whole_epochs(further(section)) / section.epochs
                 section = fitting(section, epoch, seconds, again + more)
                 self.budget.reserve(min(again * section.epochs * epoch, seconds / 2))
             if former and whole_epochs(section) <= whole_epochs(former.section):

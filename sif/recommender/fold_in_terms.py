@@ -25,7 +25,8 @@ class Encoding:
     """The encoding that makes a row's vector of its pairs.
 
     Attributes:
-        free: Whether a row also has an embedding of its own.
+        free: Whether a row also has an embedding of its own. It takes the place of what its
+            features say, too.
         history: (n_other, d) table that its history sums over; None: no history.
         power: A history is the sum over its pairs times count^-power.
         neighbors: (n_other, d) vectors that light propagation adds, times count^-1/2, before it
@@ -151,7 +152,8 @@ def _encoding(problem: InteractionProblem, trained: InteractionNetwork, field: i
     if trained.design.graph:
         other = encoded(tables, problem.histories, 1 - field, shape.encoding(1 - field))
         neighbors = problem.histories.normalized(1 - field, other.table).cpu()
-    return Encoding(name != "history", history, power, neighbors, trained.design.unit)
+    free = name != "history" or tables.has_features(field)
+    return Encoding(free, history, power, neighbors, trained.design.unit)
 
 
 def _objective(problem: InteractionProblem, design: Design, field: int, l2: float) -> Objective:

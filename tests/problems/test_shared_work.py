@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
 
 from sif.config import CFConfig
 from sif.core.genotype import Genotype
-from sif.data.interactions import planted
+from sif.data.features import Features
+from sif.data.interactions import Interactions, planted
 from sif.errors import NotNumberError
 from sif.evaluation.evaluate import rank_all_items
 from sif.problems.interactions import InteractionProblem
@@ -36,7 +39,9 @@ def problem(ranks: Ranks, objective: str = "ranking", **train: Any) -> Interacti
     kind: Any = "ratings" if objective == "rating" else "clicks"
     data, _ = planted(30, 20, density=0.3, seed=1, kind=kind)
     order = np.random.default_rng(1).permutation(len(data))
-    loss = train.pop("loss", None)
+    loss, described = train.pop("loss", None), train.pop("described", False)
+    if described:
+        data = replace(data, item_features=kinds(data, 1), user_features=kinds(data, 0))
     settings = {"dimension": 4, "epochs": 4, "l2": (2.0,), **train}
     search: Any = {"dimension": 3, "epochs": 5, "arch_every": 2, "batch_size": 40,
                    "stages": ("encoding", "embedding", "operation", "weighting")}  # fmt: skip
@@ -53,14 +58,20 @@ def problem(ranks: Ranks, objective: str = "ranking", **train: Any) -> Interacti
     return InteractionProblem(data.select(order[40:]), data.select(order[:40]), config, runtime)
 
 
-def staged(operation: str, user: str, item: str, embedding: str = "identity") -> Genotype:
-    return Genotype(
-        "staged",
-        {
-            "encoding": ((0, user), (1, item)), "embedding": ((0, embedding),),
-            "operation": ((0, operation),), "weighting": ((0, "even"),),
-        },
-    )  # fmt: skip
+def kinds(data: Interactions, field: int) -> Features:
+    """Four kinds of users or items, each with about as many."""
+    ids = data.vocabularies[field].ids
+    return Features.of(pd.DataFrame({"kind": [f"k{n % 4}" for n in range(len(ids))]}), ids)
+
+
+def staged(
+    operation: str, user: str, item: str, embedding: str = "identity", **further: str
+) -> Genotype:
+    blocks = {
+        "encoding": ((0, user), (1, item)), "embedding": ((0, embedding),),
+        "operation": ((0, operation),), "weighting": ((0, "even"),),
+    }  # fmt: skip
+    return Genotype("staged", blocks | {name: ((0, one),) for name, one in further.items()})
 
 
 TRAININGS: dict[str, tuple[Genotype, dict[str, Any]]] = {
@@ -74,6 +85,14 @@ TRAININGS: dict[str, tuple[Genotype, dict[str, Any]]] = {
     "histories by blocks": (staged("multiply", "both", "id"), {"block_pairs": 30}),
     "softmax by blocks": (staged("multiply", "id", "id"), {"block_pairs": 40, "loss": "softmax"}),
     "pairwise by blocks": (staged("plus", "id", "id"), {"block_pairs": 40, "loss": "bpr"}),
+    "features by blocks": (
+        staged("multiply", "id", "id", features="added"),
+        {"block_pairs": 30, "described": True},
+    ),
+    "features and histories": (
+        staged("multiply", "both", "id", "graph", features="added"),
+        {"described": True},
+    ),
     "rated by blocks": (staged("min", "id", "id"), {"block_pairs": 30, "objective": "rating"}),
 }
 

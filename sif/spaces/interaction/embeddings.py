@@ -111,6 +111,10 @@ class Tables(nn.Module):
             nn.Parameter(torch.zeros(0 if sums is None else sums.shape[1], d)) for sums in described
         )
 
+    def has_features(self, field: int) -> bool:
+        """True if features have a part in a field's vectors."""
+        return bool(self.described) and self.described[field] is not None
+
     def of_features(self, field: int) -> Tensor | None:
         """The part (n_f, d) of a field's vectors that its features have; None: it has none."""
         sums = self.described[field] if self.described else None
