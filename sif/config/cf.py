@@ -339,7 +339,8 @@ class SearchConfig(SearchSection):
         AfterValidator(_of_functions),
     ] = Field(
         ("closed", "order", "encoding", "embedding", "operation", "weighting", "features"),
-        description="stages of space staged that are searched; the others stay neutral",
+        description="stages of space staged that are searched, features where the data have some; "
+        "the others stay neutral",
     )
     tables: Literal["own", "shared"] = Field(
         "own",

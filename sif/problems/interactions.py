@@ -42,8 +42,8 @@ from sif.problems.batch_source import MIN_STEPS_PER_PASS, BatchSource
 from sif.problems.history_blocks import BlockPlan
 from sif.problems.l2_grid import GridTraining, follows, search_strength
 from sif.problems.objective import Objective, strengths_of
-from sif.problems.pair_features import as_trained, with_or_without
-from sif.problems.part_rows import feature_rows, known_rows, ratings_of, scale_of
+from sif.problems.pair_features import as_trained, features_of, with_or_without
+from sif.problems.part_rows import known_rows, ratings_of, scale_of
 from sif.problems.registered import loss_of, space_of
 from sif.search.run import MethodRun
 from sif.spaces.interaction.batches import InteractionStream, PartTensors
@@ -130,8 +130,6 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
                 f"{', '.join(train_part.fields)}; use space=sif or the preset cf/context"
             )
         self.train_part, self.valid_part = train_part, valid_part
-        unused = {*OWN_STAGES} if self._has_features else {*OWN_STAGES, FEATURES_BLOCK}
-        self.stages = tuple(stage for stage in stages if stage not in unused)
         self._sized_by = len(train_part)
         self._cold_choice = cold_choice
         self.config, self.runtime = config, runtime
@@ -148,6 +146,10 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
             torch.bincount(self._train.ids[:, f], minlength=n).to(runtime.dtype)
             for f, n in enumerate(train_part.sizes)
         ]
+        own = [*OWN_STAGES]
+        if FEATURES_BLOCK in stages and not self.described:
+            own.append(FEATURES_BLOCK)
+        self.stages = tuple(stage for stage in stages if stage not in own)
 
     def loss_at(self, name: str) -> NamedLoss:
         """A loss with its numbers; an empty name is the job's.
@@ -179,23 +181,12 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
         """Field names."""
         return self.train_part.fields
 
-    @property
-    def _has_features(self) -> bool:
-        """True if functions may have features."""
-        tables = self.train_part.item_features, self.train_part.user_features
-        return bool(self.kind.stages) and any(one is not None for one in tables)
-
     @cached_property
     def described(self) -> tuple[FeatureSums | None, ...]:
-        """Features of users and of items, each row of length 1; empty: there are none."""
-        if not self._has_features:
+        """Features of users and of items; empty: functions cannot have any."""
+        if not self.kind.stages:
             return ()
-        found = list[FeatureSums | None]()
-        for field, counts in enumerate(self.row_counts):
-            rows = feature_rows(self.train_part, field)
-            weighted = None if rows is None else rows.weighted((counts > 0).cpu().numpy())
-            found.append(None if weighted is None else FeatureSums.of(weighted, self._train.target))
-        return tuple(found)
+        return features_of(self.train_part, self.row_counts, self._train.target)
 
     @cached_property
     def _counts(self) -> list[Tensor]:
@@ -488,7 +479,7 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
 
     def _network(self, design: Design) -> InteractionNetwork:
         draws = generator(self.runtime, "train", "network", device=torch.device("cpu"))
-        if design.features and not self._has_features:
+        if design.features and not self.described:
             raise ConfigError(
                 "function with features: expected data.item_features or data.user_features, found "
                 "neither"

@@ -1,4 +1,4 @@
-"""Features of users and items in a function of pairs: they stay only where they clearly help.
+"""Features of users and items in functions of pairs: they stay only where they clearly help.
 
 A function that a search found with features is trained without them first, as a job without
 features trains it. Then it is trained with them: all strengths of L2 for a while, one to the end.
@@ -7,20 +7,26 @@ So useless features cost little more than one training, and the model is what it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sif.config import TrainConfig
 from sif.core.genotype import Genotype
+from sif.data.features.attach import ROLES
+from sif.data.interactions import Interactions
 from sif.errors import DivergedError
 from sif.evaluation.evaluate import evaluate_on
 from sif.problems.base import Reporter, Trained
 from sif.problems.closed_features import clearly_ahead
+from sif.problems.part_rows import feature_rows
 from sif.spaces.interaction.design import has_features, without_features
+from sif.spaces.interaction.feature_vectors import FeatureSums
 from sif.spaces.interaction.function import InteractionNetwork
 
 if TYPE_CHECKING:
@@ -30,6 +36,36 @@ MOST_FRACTION = 0.2
 """Share of the epochs at most, after which one strength goes on."""
 Train = Callable[[str, Genotype, TrainConfig], Trained[InteractionNetwork]]
 """Trains a function by its name over a section's grid."""
+
+
+def features_of(
+    part: Interactions, counts: Sequence[Tensor], like: Tensor
+) -> tuple[FeatureSums | None, ...]:
+    """Features of the users and items of a train part, as functions have them.
+
+    Each row has length 1. What a single user or item has is left out then: it says no more than the
+    id.
+
+    Args:
+        part: The train part.
+        counts: (n_f,) its rows of each user and item.
+        like: Any tensor of the dtype and device of tables.
+
+    Returns:
+        A field's features, or None where it has none; nothing where neither has any.
+    """
+    found = list[FeatureSums | None]()
+    for field, count in enumerate(counts):
+        rows = feature_rows(part, field) if field < len(ROLES) else None
+        if rows is None:
+            found.append(None)
+            continue
+        trained = (count > 0).cpu().numpy()
+        weighted = rows.weighted(trained)
+        several = np.diff(sp.csc_matrix(weighted[trained]).indptr) > 1
+        some = sp.csr_matrix(weighted[:, several])
+        found.append(FeatureSums.of(some, like) if some.nnz else None)
+    return tuple(found) if any(found) else ()
 
 
 def with_or_without(

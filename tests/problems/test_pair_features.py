@@ -23,8 +23,9 @@ from sif.problems.base import Reporter, Session, StageStore
 from sif.problems.configuration import load_job_config
 from sif.problems.controls import fixed_multiply
 from sif.problems.interactions import InteractionProblem
-from sif.problems.plan import Costs
+from sif.problems.pair_features import features_of
 from sif.problems.pilots import TrainingCost
+from sif.problems.plan import Costs
 from sif.problems.refit import Refit
 from sif.recommender.model import ServedModel
 from sif.spaces.interaction.design import has_features
@@ -293,3 +294,34 @@ def test_interactions_of_one_user_keep_their_features() -> None:
     known = replace(read_frame(rows), user_features=of_users(rows))
     assert isinstance(known, Interactions)
     assert known.select(np.array([0])).user_features is known.user_features
+
+
+def test_rows_have_length_one_and_lone_features_are_left_out() -> None:
+    rows = pd.DataFrame({"user": list("aabbcc"), "item": list("xyxzyz")})
+    kinds = pd.DataFrame({"item": list("xyz"), "kind": ["k", "k", "alone"], "tag": ["p|q"] * 3})
+    known = replace(read_frame(rows), item_features=read_features(kinds, "item"))
+    counts = [torch.tensor([2, 2, 2]), torch.tensor([2, 2, 2])]
+    users, items = features_of(known, counts, torch.zeros((), dtype=torch.float64))
+    assert users is None and items is not None
+    found = items.vectors(torch.eye(items.shape[1], dtype=torch.float64)).numpy()
+    assert found.shape == (3, 3)  # k, p and q
+    np.testing.assert_allclose((found[:2] ** 2).sum(1), 1, rtol=1e-6)
+    assert found[2, 0] == 0 and 0 < (found[2] ** 2).sum() < 1
+    lone = pd.DataFrame({"item": list("xyz"), "kind": list("klm")})
+    assert features_of(
+        replace(known, item_features=read_features(lone, "item")), counts, torch.zeros(())
+    ) == ()  # fmt: skip
+
+
+@pytest.mark.parametrize("objective", ["ranking", "rating"])
+def test_both_objectives_judge_features(planted: Frames, objective: str) -> None:
+    rows = planted[0].assign(rating=np.arange(len(planted[0])) % 5 + 1)
+    found = problem(
+        rows, planted[1], f"objective={objective}", "train.l2=[8.0]", "train.epochs=4",
+        users=of_users(rows),
+    )  # fmt: skip
+    lines = Lines()
+    trained = found.fit("searched", described(found), Session(console=lines))
+    assert any("features not clearly ahead" in line or "features clearly" in line
+               for line in lines.told)  # fmt: skip
+    assert len(trained.tried) == 2

@@ -190,9 +190,11 @@ def test_draws_of_a_block_at_a_time_are_those_of_all_blocks(loss: str, operation
     assert (found[0]["loss"] != found[2]["loss"]) == bool(draws)
 
 
-def spaces(loss: str, pairs: int) -> list[tuple[Any, Histories]]:
+def spaces(
+    loss: str, pairs: int, stages: tuple[str, ...] | None = None
+) -> list[tuple[Any, Histories]]:
     """Supernets of equal weights with the histories as a whole and in blocks."""
-    case = InteractionCase("staged", loss)
+    case = InteractionCase("staged", loss, stages=stages, described=stages is not None)
     made = []
     for histories in both_histories(loss, pairs):
         context = replace(case.context(), histories=lambda known=histories: known)
@@ -212,10 +214,14 @@ def points(space: Any) -> list[Gates]:
     return [selections.numbered(k).to_gates(space.blocks) for k in every[:: len(every) // 23]]
 
 
+DESCRIBED = ("encoding", "embedding", "operation", "features")
+
+
+@pytest.mark.parametrize("stages", [None, DESCRIBED], ids=["plain", "features"])
 @pytest.mark.parametrize("loss", ["whole-data", "squared", "bpr"])
-def test_weight_steps_of_the_supernet(loss: str) -> None:
+def test_weight_steps_of_the_supernet(loss: str, stages: tuple[str, ...] | None) -> None:
     exact = LOSSES[loss].graph
-    first, second = spaces(loss, 4)
+    first, second = spaces(loss, 4, stages)
     for gates in points(first[0]):
         found = []
         for space, histories in (first, second):
@@ -228,10 +234,12 @@ def test_weight_steps_of_the_supernet(loss: str) -> None:
 
 
 @pytest.mark.parametrize("mixture", [False, True])
-@pytest.mark.parametrize("loss", ["whole-data", "softmax"])
-def test_gradients_of_gates(loss: str, mixture: bool) -> None:
+@pytest.mark.parametrize(
+    ("loss", "stages"), [("whole-data", None), ("softmax", None), ("whole-data", DESCRIBED)]
+)
+def test_gradients_of_gates(loss: str, mixture: bool, stages: tuple[str, ...] | None) -> None:
     """At a discrete point, where candidates are probed, and of mixtures of all."""
-    first, second = spaces(loss, 4)
+    first, second = spaces(loss, 4, stages)
     for discrete in points(first[0])[::8]:
         weights = {n: torch.full_like(w, 0.3) + 0.4 * w for n, w in discrete.weights.items()}
         gates = replace(discrete, weights=weights, active=None) if mixture else discrete
