@@ -253,6 +253,8 @@ def _outside(design: Design) -> tuple[str, ...]:
     parts = [f"encoding of {field}: {name}" for field, name in pairs if name != "id"]
     if design.graph:
         parts.append("propagation along the graph of the train part")
+    if design.features:
+        parts.append("vectors of features")
     if design.weighting != "even":
         parts.append(f"weighting of the loss: {design.weighting}")
     return tuple(parts)

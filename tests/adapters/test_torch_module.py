@@ -126,6 +126,9 @@ def test_what_is_around_a_function_is_told() -> None:
         "encoding of user: history", "encoding of item: both",
         "propagation along the graph of the train part", "weighting of the loss: users",
     )  # fmt: skip
+    found = staged("multiply")
+    described = Genotype(found.space, {**found.blocks, "features": ((0, "added"),)})
+    assert "vectors of features" in sif.InteractionFunction(described).outside
     assert function.expression in repr(function) and "history(user)" in function.expression
     assert sif.InteractionFunction(learned("max")).outside == ()
 

@@ -23,7 +23,12 @@ from sif.recommender.recommender import Recommender
 from sif.report import PAGE
 from sif.spaces.closed.design import NAME as CLOSED
 from sif.spaces.closed.design import closed_design
-from sif.spaces.interaction.design import EMBEDDING_BLOCK, ENCODING_BLOCK, OPERATION_BLOCK
+from sif.spaces.interaction.design import (
+    EMBEDDING_BLOCK,
+    ENCODING_BLOCK,
+    OPERATION_BLOCK,
+    has_features,
+)
 from sif.spaces.linear.design import GIVEN, LinearDesign, linear_design
 from sif.spaces.linear.design import NAME as ORDER
 from sif.spaces.linear.sequences import Decay, duration
@@ -138,6 +143,8 @@ def _function_words(design: Genotype) -> str:
     words = f"{_capital(_joined(read))}; what counts is {_MEETINGS.get(operation, operation)}."
     if design.operation(EMBEDDING_BLOCK) != "identity":
         words += " The vectors pass through a learned step first."
+    if has_features(design):
+        words += " Features have a part in the vectors."
     return words
 
 

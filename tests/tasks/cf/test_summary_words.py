@@ -81,6 +81,9 @@ def test_functions_in_words() -> None:
         "A user is the items that he has and an item has a vector of its own; what counts is their "
         "product."
     )
+    described = Genotype("staged", {**design.blocks, "features": ((0, "added"),)})
+    told = words.found_words(described, "")
+    assert told.endswith("product. Features have a part in the vectors.")
 
 
 def entry(name: str, values: list[float], metric: str = "ndcg@10") -> Entry:
