@@ -6,7 +6,7 @@ all users.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -144,11 +144,19 @@ def _neighbors_grid() -> tuple[Params, ...]:
     return tuple({"idf": idf, "k": k} for idf in (1.0, 2.0) for k in (20, 50, 100, 200, 1000))
 
 
-def _factors_grid(dimensions: tuple[int, ...], weights: tuple[float, ...]) -> tuple[Params, ...]:
+USER_FACTORS = tuple((d, 10.0, w) for d in (8, 32, 128) for w in (1.0, 5.0, 20.0, 50.0))
+ITEM_FACTORS = (
+    (128, 10.0, 20.0), (128, 30.0, 20.0), (256, 30.0, 20.0), (256, 100.0, 20.0), (256, 30.0, 50.0),
+    (512, 100.0, 10.0), (512, 100.0, 20.0), (512, 100.0, 50.0),
+)  # fmt: skip
+"""Dimensions, L2 and weights of iALS. More dimensions want more L2: with tags of citeulike-a, 512
+have NDCG@10 .3369 on new items of validation at 100, and 256 have .3236 at 10 and .3264 at 30."""
+
+
+def _factors_grid(settings: Sequence[tuple[int, float, float]]) -> tuple[Params, ...]:
     return tuple(
-        {"dimension": d, "l2": 10.0, "alpha": 10.0, "epochs": 15, "weight": weight}
-        for d in dimensions
-        for weight in weights
+        {"dimension": d, "l2": l2, "alpha": 10.0, "epochs": 15, "weight": weight}
+        for d, l2, weight in settings
     )
 
 
@@ -166,8 +174,7 @@ FEATURE_BASELINES: Mapping[str, FeatureBaseline] = {
         FeatureBaseline(
             "feature-als", "iALS on interactions and features",
             (
-                _factors_grid((8, 32, 128), (1.0, 5.0, 20.0, 50.0)),
-                _factors_grid((128, 256), (5.0, 10.0, 20.0, 50.0)),
+                _factors_grid(USER_FACTORS), _factors_grid(ITEM_FACTORS),
             ),
             feature_als,
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sif.recommender.alike import Mask, Stand, feature_rows
-from sif.recommender.feature_factors import FeatureFactors
+from sif.recommender.feature_factors import PARAMS, FeatureFactors
 from sif.recommender.model import ServedModel
 from sif.spaces.linear.features import Alikeness, FeatureRows
 from sif.spaces.linear.network import OrderNetwork
@@ -19,13 +20,16 @@ USERS, ITEMS = 1_000, 256
 """Users and trained items, about, that tell deviations of scores."""
 
 
-def with_feature_model(model: ServedModel, seed: int, threads: int) -> ServedModel:
+def with_feature_model(
+    model: ServedModel, seed: int, threads: int, params: Mapping[str, Any] = PARAMS
+) -> ServedModel:
     """The model with factors by features, and the scales of what is beside its weights.
 
     Args:
         model: As it was fitted. One of vectors needs neither, and stays as it is.
         seed: Of first factors and draws.
         threads: Of the CPU.
+        params: Of the factorization.
     """
     table, rule = model.item_features, model.cold_start
     if table is None or rule is None or not isinstance(model.trained, OrderNetwork):
@@ -36,7 +40,7 @@ def with_feature_model(model: ServedModel, seed: int, threads: int) -> ServedMod
     if not known.nnz:
         return model
     pairs = _ones(sp.csr_matrix(model.seen))
-    factors = FeatureFactors.fit(pairs, known, derive_seed(seed, "features"), threads)
+    factors = FeatureFactors.fit(pairs, known, params, derive_seed(seed, "features"), threads)
     scales = _scales(model.trained, rows, trained, factors, pairs, seed)
     return replace(model, feature_factors=factors, alike_scales=scales)
 

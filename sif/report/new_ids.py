@@ -41,8 +41,28 @@ def _section(what: str, metrics: tuple[str, ...], found: dict[str, Any]) -> Sect
         + ("Features answer for them." if found["alikeness"] else
            "Features are not clearly better on validation, so that all get the popular order.")
     )  # fmt: skip
-    values = {"about": about, "title": f"New {what}", "heads": metrics, "rows": rows}
+    beside = _beside(found.get("beside_known"))
+    values = {
+        "about": about,
+        "beside": beside,
+        "title": f"New {what}",
+        "heads": metrics,
+        "rows": rows,
+    }
     return Section(f"new-{what}", f"New {what}", "new_ids.html", values)
+
+
+def _beside(found: dict[str, Any] | None) -> str:
+    """A sentence on lists of the whole catalog; empty where it was not measured."""
+    if found is None:
+        return ""
+    answered = {name: decimals(value, 4) for name, value in found["answered"].items()}
+    before = decimals(found["without"]["all"], 4)
+    return (
+        f"In lists of the whole catalog, at the level that validation chose ({found['level']:g}), "
+        f"{found['metric']} is {answered['all']}, and {before} without new items: "
+        f"{answered.get('known', '')} for known items, {answered.get('new', '')} for new ones."
+    )
 
 
 def _told(comparison: dict[str, Any] | None) -> str:

@@ -8,7 +8,7 @@ are then fitted on train and validation, and asked once about the new ids of tes
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from sif.evaluation.item_orders import POPULARITY_ORDER
 from sif.evaluation.new_ids import evaluate_new, new_ids, rows_of_new
 from sif.problems.part_rows import feature_rows
 from sif.recommender.alike import Stand, answering
+from sif.recommender.feature_factors import PARAMS
 from sif.recommender.feature_model import with_feature_model
 from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.model import ServedModel
@@ -33,11 +34,12 @@ from sif.recommender.user_choice import chosen_constants, drawn, with_user_choic
 from sif.recommender.user_stand import trained_users
 from sif.spaces.linear.features import Alikeness
 from sif.spaces.linear.network import OrderNetwork
+from sif.tasks.cf.beside_known import LEVELS, BesideKnown, merit, tested_beside_known
 from sif.tasks.console import table
 from sif.utils.climb import Climb
 from sif.utils.random import derive_seed
 
-OURS, RULE = "served", "popularity"
+OURS, RULE, FACTORS = "served", "popularity", "feature-als"
 METRIC = "ndcg@10"
 """That validation decides by."""
 USERS = 2_000
@@ -109,6 +111,7 @@ class NewResults:
         models: Ours first, then baselines.
         comparisons: Name to ours against it.
         alikeness: The constants that validation chose; None: new users get the popular items.
+        beside: New items in lists of the whole catalog; None of users.
     """
 
     side: Side
@@ -116,6 +119,9 @@ class NewResults:
     models: tuple[NewModel, ...]
     comparisons: Mapping[str, Comparison]
     alikeness: Alikeness | None
+    beside: BesideKnown | None = None
+    factors: Params = field(default_factory=lambda: PARAMS)
+    """Settings of factors by features, which validation chose for the baseline."""
 
     def text(self) -> str:
         """A table, and what it is of."""
@@ -129,10 +135,11 @@ class NewResults:
         ]  # fmt: skip
         head = [f"new {side.what}", "constants", "valid", *side.shown, f"ours, {side.compared}"]
         users = f" {len(self.models[0].test.users):,} users" if side.field else ""
+        beside = "" if self.beside is None else f"\n\n{self.beside.text()}"
         return (
             f"{table(head, rows)}\n"
             f"{self.count:,} {side.what} that no training saw, {side.how}{users}; "
-            f"valid: {METRIC} of other new {side.what}"
+            f"valid: {METRIC} of other new {side.what}{beside}"
         )
 
     def _against(self, name: str) -> str:
@@ -148,6 +155,7 @@ class NewResults:
             "users": len(self.models[0].test.users),
             "alikeness": None if self.alikeness is None else vars(self.alikeness),
             "compared": self.side.compared,
+            **({} if self.beside is None else {"beside_known": self.beside.document()}),
             "models": {
                 one.name: {
                     "expression": one.expression,
@@ -197,25 +205,30 @@ def tested_new_ids(
         seed: Of draws.
         threads: Of baselines.
     """
-    known = with_feature_model(first(), seed, threads)
+    tuned = _tuned(split, side, seed, threads)
+    factors = tuned[FACTORS][1] if side.field else PARAMS
+    known = with_feature_model(first(), seed, threads, factors)
     choose = _chosen_for_items if side.field else _chosen_for_users
     constants, value, told_constants = choose(known, split, seed)
-    model = with_feature_model(last(), seed, threads)
+    model = with_feature_model(last(), seed, threads, factors)
     ours: Any
+    beside = None
     if side.field and constants is not None:
         ours = answering(replace(model, alikeness=constants)).scorer_of(tested.train)
+        plain: Any = model.scorer_of(tested.train)
+        beside = tested_beside_known(constants.level, ours, plain, tested.train, tested.test)
     else:
         ours = IndexedRecommender(replace(model, user_alikeness=constants))
     found = evaluate_new(ours, tested.train, tested.test, side.field)
     models = [NewModel(OURS, told_constants, value, found)]
-    models += _baselines(split, tested, side, seed, threads)
+    models += _baselines(tuned, tested, side, seed, threads)
     models.append(_by_rule(known, model, split, tested, side))
     comparisons = {
         one.name: compare(found, one.test, side.compared, seed=derive_seed(seed, "new-items"))
         for one in models[1:]
     }
     count = int(new_ids(tested.train, tested.test, side.field).sum())
-    return NewResults(side, count, tuple(models), comparisons, constants)
+    return NewResults(side, count, tuple(models), comparisons, constants, beside, factors)
 
 
 def _chosen_for_items(
@@ -250,24 +263,33 @@ def _chosen_for_users(
     return constants, value, words
 
 
-def _baselines(
-    split: Split, tested: Split, side: Side, seed: int, threads: int
-) -> Iterator[NewModel]:
-    """Baselines by features."""
-    field = side.field
-    first, last = feature_rows(split.train, field), feature_rows(tested.train, field)
-    assert first is not None and last is not None  # noqa: S101
+def _tuned(split: Split, side: Side, seed: int, threads: int) -> Mapping[str, tuple[float, Params]]:
+    """Value of `METRIC` on validation, and settings, of each baseline by features."""
+    features, tuned = feature_rows(split.train, side.field), {}
+    assert features is not None  # noqa: S101
     for name, one in FEATURE_BASELINES.items():
         best: tuple[float, Params] | None = None
-        for params in one.grids[field]:
-            scorer = one.fit(split.train, first, field, params, seed, threads)
-            value = evaluate_new(scorer, split.train, split.valid, field).metrics[METRIC]
+        for params in one.grids[side.field]:
+            scorer = one.fit(split.train, features, side.field, params, seed, threads)
+            value = evaluate_new(scorer, split.train, split.valid, side.field).metrics[METRIC]
             if best is None or value > best[0]:
                 best = value, params
         assert best is not None  # noqa: S101
-        scorer = one.fit(tested.train, last, field, best[1], seed, threads)
-        found = evaluate_new(scorer, tested.train, tested.test, field)
-        yield NewModel(name, told(best[1]), best[0], found)
+        tuned[name] = best
+    return tuned
+
+
+def _baselines(
+    tuned: Mapping[str, tuple[float, Params]], tested: Split, side: Side, seed: int, threads: int
+) -> Iterator[NewModel]:
+    """Baselines by features, on test."""
+    features = feature_rows(tested.train, side.field)
+    assert features is not None  # noqa: S101
+    for name, (value, params) in tuned.items():
+        fit = FEATURE_BASELINES[name].fit
+        scorer = fit(tested.train, features, side.field, params, seed, threads)
+        found = evaluate_new(scorer, tested.train, tested.test, side.field)
+        yield NewModel(name, told(params), value, found)
 
 
 def _by_rule(
@@ -318,7 +340,10 @@ def chosen_alikeness(
             best, merit = replace(best, **{name: climb.best}), climb.merit
         if merit <= before:
             break
-    return best, float(merit)
+    climb = Climb(LEVELS, 1.0)
+    while (value := climb.next()) is not None:
+        climb.tell(choice.beside(replace(best, level=value)))
+    return replace(best, level=climb.best), float(merit)
 
 
 class _Choice:
@@ -346,6 +371,7 @@ class _Choice:
         self.rows = rows
         self.scores = np.where(self.trained, scorer.scores(users), np.float32(0))
         self.truth = truth.select(np.isin(truth.ids[:, 0], users))
+        self._all_truth = valid.select(np.isin(valid.ids[:, 0], users))
         self.new = np.flatnonzero(new_ids(train, self.truth, 1))
         self.histories = pair_matrix(train, users)
         self._told: dict[Alikeness, float] = {}
@@ -388,21 +414,35 @@ class _Choice:
             self._told[constants] = found.metrics[METRIC]
         return self._told[constants]
 
+    def beside(self, constants: Alikeness) -> float:
+        """The same of lists of the whole catalog, by all rows of these users."""
+        return merit(_Stood(self, constants, self.scores), self._train, self._all_truth)
+
 
 class _Stood:
-    """Scores of new items by what stands for them."""
+    """Scores of new items by what stands for them.
 
-    def __init__(self, choice: _Choice, constants: Alikeness) -> None:
+    Args:
+        choice: Of the constants.
+        constants: Of the new items.
+        known: Scores (b, n_items) of known items, for the users of the choice; None: these are not
+            recommended.
+    """
+
+    def __init__(
+        self, choice: _Choice, constants: Alikeness, known: NDArray[np.float32] | None = None
+    ) -> None:
         stand = choice.stand(constants)
         found = choice.scores[:, stand.known] @ stand.shares
         if choice.is_item_item:
             here = sp.csr_matrix(choice.histories[:, stand.known])
             found = found + here @ stand.own(choice.scales)
-        self._users, self._items, self._found = choice.users, stand.items, found
-        self._n_items = len(choice.trained)
+        self._scores = np.full(choice.scores.shape, -np.inf, np.float32)
+        if known is not None:
+            self._scores[:, choice.trained] = known[:, choice.trained]
+        self._scores[:, stand.items] = np.float32(constants.level) * found
+        self._users = choice.users
 
     def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Scores (b, n_items), minus infinity but of new items."""
-        found = np.full((len(users), self._n_items), -np.inf, np.float32)
-        found[:, self._items] = self._found[np.searchsorted(self._users, users)]
-        return found
+        """Scores (b, n_items), minus infinity of what is not recommended."""
+        return self._scores[np.searchsorted(self._users, users)]

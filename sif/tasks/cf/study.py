@@ -34,6 +34,7 @@ from sif.problems.l2_grid import follows
 from sif.problems.order import ORDER, OrderProblem, comes_later
 from sif.problems.plan import Costs, OwnCost
 from sif.recommender.extend import with_owned
+from sif.recommender.feature_factors import PARAMS
 from sif.recommender.feature_model import with_feature_model
 from sif.recommender.file_checks import FittedOn
 from sif.recommender.model import ServedModel
@@ -385,8 +386,10 @@ class InteractionStudy(Study):
             problems = self._on_all.problems if rows == "all" else self._tested
             model = problems.served(results.designs[SEARCHED], trained, known)
         model = replace(with_owned(model, known.dropped), fitted_on=rows)
-        model = with_feature_model(model, self.config.seed, self.problem.runtime.threads)
         new = self._new_ids(results)
+        factors = PARAMS if new is None else new.factors
+        threads = self.problem.runtime.threads
+        model = with_feature_model(model, self.config.seed, threads, factors)
         if new is None or new.side.field:
             model, choice = with_user_choice(model, self.config.seed)
             if choice is not None:

@@ -70,11 +70,17 @@ def test_new_items_are_answered_by_their_features(job: Callable[..., Any], sif: 
     assert recall["served"] > recall["category-popularity"] + 0.1
     comparison = found["models"]["category-popularity"]["comparison"]
     assert comparison["low"] >= 0  # of 16 items 20 are in the list
+    beside = found["beside_known"]
+    assert beside["without"]["new"] == 0 < beside["answered"]["new"]
+    assert beside["level"] == found["alikeness"]["level"]
+    assert beside["answered"]["all"] > beside["without"]["all"] > 0
+    assert f"new items at level {beside['level']:g}" in printed
     shown = next(line for line in printed.splitlines() if line.startswith("served  "))
     assert f"{found['models']['served']['test']['recall@20']:.4f}" in shown.split()
     assert sif("report", "run").code == 0
     page = (Path("run") / "report.html").read_text()
     assert "16 items that no training saw, ranked among themselves for" in page
+    assert f"{beside['answered']['new']:.4f} for new ones" in page
     model = Recommender.load(Path("run"))
     model.add_items(pd.DataFrame({"item": ["n1", "n2"], "kind": ["k1", "k2"]}))
     assert model.recommend("u1", n=1, items=["n1", "n2"])["item"].tolist() == ["n1"]
