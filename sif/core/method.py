@@ -7,7 +7,7 @@ section 3.3).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -124,6 +124,40 @@ class AsksAhead(AskTell, Protocol):
 
         Args:
             most: Largest number of selections, from 1.
+        """
+        ...
+
+
+@runtime_checkable
+class AsksLength(AskTell, Protocol):
+    """A sampler that says how long the selection that it asks for is to train.
+
+    It may ask for one again with a longer training, which goes on from where the former stopped. A
+    length that the selection has reached already is answered at once by its last result.
+    """
+
+    def share(self) -> float:
+        """Length in all of the training that `ask` asks for, as a share of a whole one, up to 1.
+
+        It is rounded to epochs, one at least. The end of the budget may cut the last one short.
+        """
+        ...
+
+    def open(self) -> Collection[Selection]:
+        """The told selections that it may ask for again: only their trainings are kept."""
+        ...
+
+
+@runtime_checkable
+class TakesSeconds(AskTell, Protocol):
+    """A sampler that learns from the time that trainings take."""
+
+    def took(self, selection: Selection, seconds: float) -> None:
+        """Takes the time of a training, just before `tell` has its result.
+
+        Args:
+            selection: The selection that `ask` gave.
+            seconds: CPU time of its training and its judgment.
         """
         ...
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +20,8 @@ from sif.errors import ShapeError
 Row = tuple[int, ...]
 LISTED = 10_000
 """Spaces of at most so many selections are enumerated; larger ones are only sampled."""
+REDRAWS = 1000
+"""Draws that may repeat known selections; after them the remaining ones are enumerated."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,10 @@ class _Node:
     @property
     def kept(self) -> int:
         return len(self.sets[0])
+
+    @property
+    def count(self) -> int:
+        return int(len(self.sets) * len(self.block.operations) ** self.kept)
 
 
 class Selections:
@@ -84,6 +90,68 @@ class Selections:
         while len(selections) < min(most, self.count):
             selections.setdefault(self.drawn(generator))
         return list(selections)
+
+    def another(self, known: Collection[Selection], generator: torch.Generator) -> Selection | None:
+        """A random selection that is not known, uniform over these; None: hardly any is left."""
+        if len(known) >= self.count:
+            return None
+        for _ in range(REDRAWS):
+            selection = self.drawn(generator)
+            if selection not in known:
+                return selection
+        if self.count > LISTED:
+            return None
+        rest = self.distinct(self.count, generator)
+        return next((selection for selection in rest if selection not in known), None)
+
+    def other_operations(self, selection: Selection) -> list[Selection]:
+        """The selections that have another operation on one of the kept edges."""
+        return [
+            selection.switched(block.name, edge, operation)
+            for block in self.blocks
+            for edge, chosen in enumerate(selection[block.name])
+            if chosen >= 0
+            for operation in range(len(block.operations))
+            if operation != chosen
+        ]
+
+    def other_edges(self, selection: Selection) -> list[Selection]:
+        """The selections that keep another edge into one node, with the operation of the former."""
+        found = []
+        for node in self._nodes:
+            name, edges = node.block.name, _entering(node.block, node.number)
+            kept = [edge for edge in edges if selection[name][edge] >= 0]
+            for edge, other in itertools.product(kept, edges):
+                if other not in kept:
+                    moved = selection.switched(name, other, selection[name][edge])
+                    found.append(moved.switched(name, edge, -1))
+        return found
+
+    def neighbors(self, selection: Selection) -> list[Selection]:
+        """The selections that are one choice away: an operation, or an edge, in a fixed order."""
+        return [*self.other_operations(selection), *self.other_edges(selection)]
+
+    @property
+    def open_nodes(self) -> list[int]:
+        """Numbers of the nodes with a choice, counted over all blocks in their order."""
+        return [n for n, node in enumerate(self._nodes) if node.count > 1]
+
+    def varied(self, selection: Selection, node: int) -> Iterator[Selection]:
+        """A selection with all choices of one node, its own included.
+
+        Args:
+            selection: Gives the choices of all other nodes.
+            node: One of `open_nodes`.
+        """
+        own = self._nodes[node]
+        name, entering = own.block.name, _entering(own.block, own.number)
+        plain = [-1 if edge in entering else k for edge, k in enumerate(selection[name])]
+        for kept in own.sets:
+            for operations in itertools.product(range(own.block.shape[1]), repeat=own.kept):
+                edges = list(plain)
+                for edge, operation in zip(kept, operations, strict=True):
+                    edges[edge] = operation
+                yield Selection({**selection.operations, name: edges})
 
     def from_row(self, row: Sequence[int]) -> Selection:
         """The selection of a row.

@@ -16,7 +16,7 @@ from pydantic import Field
 from sif.core.gates import Selection
 from sif.core.space import Space
 from sif.methods.kind import MethodKind, seeded
-from sif.methods.sampler import WORST, Evaluated, Sampler
+from sif.methods.sampler import Evaluated, Sampler, bounded, undominated
 from sif.methods.settings import MethodSettings
 from sif.utils.optional import library
 from sif.utils.units import Unit
@@ -70,30 +70,15 @@ class Nsga2(Sampler):
     def _learn(self, result: Evaluated) -> None:
         self._objectives.append((result.error, result.cost))
         if len(self._objectives) == len(self._infill):
-            self._infill.set("F", self._bounded(result))
+            errors = bounded([told.error for told in (*self.results, result)])
+            costs = [cost for _, cost in self._objectives]
+            self._infill.set("F", np.column_stack([errors[-len(costs) :], costs]))
             self._algorithm.tell(infills=self._infill)
             self._infill, self._objectives = None, []
 
-    def _bounded(self, last: Evaluated) -> Any:
-        """The generation's objectives; diverged selections get the worst finite error.
-
-        `WORST` itself would make all others look alike to the crowding distance.
-        """
-        finite = [result.error for result in (*self.results, last) if result.error < WORST]
-        table = np.array(self._objectives)
-        table[:, 0] = np.minimum(table[:, 0], max(finite, default=WORST))
-        return table
-
     def front(self) -> list[Evaluated]:
-        """The results that no other result dominates in error and cost.
-
-        By rising cost; of equals the first.
-        """
-        kept: list[Evaluated] = []
-        for result in sorted(self.results, key=lambda t: (t.cost, t.error)):
-            if not kept or result.error < kept[-1].error:
-                kept.append(result)
-        return kept
+        """The results that no other result dominates in error and cost, by rising cost."""
+        return [self.results[n] for n in undominated([(t.error, t.cost) for t in self.results])]
 
 
 def _algorithm(sizes: tuple[int, ...], population: int, seed: int) -> Any:

@@ -11,12 +11,8 @@ import copy
 import torch
 
 from sif.core.gates import Selection
-from sif.core.selections import LISTED
 from sif.methods.kind import MethodKind, seeded
 from sif.methods.sampler import Evaluated, Sampler
-
-REDRAWS = 1000
-"""Draws that may repeat known selections; after them the remaining ones are enumerated."""
 
 
 class RandomSampling(Sampler):
@@ -27,17 +23,7 @@ class RandomSampling(Sampler):
         self._had: set[Selection] = set()
 
     def _next(self) -> Selection | None:
-        every, had = self.selections, self._had
-        if len(had) == every.count:
-            return None
-        for _ in range(REDRAWS):
-            selection = every.drawn(self._generator)
-            if selection not in had:
-                return selection
-        if every.count > LISTED:
-            return None
-        rest = every.distinct(every.count, self._generator)
-        return next(selection for selection in rest if selection not in had)
+        return self.selections.another(self._had, self._generator)
 
     def ahead(self, most: int) -> list[Selection]:
         """Draws that depend on earlier ones alone, see `sif.core.method.AsksAhead`."""

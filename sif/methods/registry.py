@@ -25,6 +25,11 @@ METHODS: Registry[MethodKind] = Registry(
         "random": "sif.methods.random_search:RANDOM",
         "tpe": "sif.methods.tpe:TPE",
         "nsga2": "sif.methods.nsga2:NSGA2",
+        "regularized-evolution": "sif.methods.regularized_evolution:REGULARIZED_EVOLUTION",
+        "local-search": "sif.methods.local_search:LOCAL_SEARCH",
+        "pnas": "sif.methods.pnas:PNAS",
+        "popnas": "sif.methods.popnas:POPNAS",
+        "successive-halving": "sif.methods.successive_halving:SUCCESSIVE_HALVING",
         "exhaustive": "sif.methods.exhaustive:EXHAUSTIVE",
     },
 )  # fmt: skip

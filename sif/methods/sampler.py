@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,27 @@ class Evaluated:
     selection: Selection
     error: float
     cost: float
+
+
+def bounded(errors: Sequence[float]) -> list[float]:
+    """Errors in which diverged trainings have the worst finite one.
+
+    `WORST` itself would hide all other differences from what learns of them.
+    """
+    worst = max((error for error in errors if error < WORST), default=WORST)
+    return [min(error, worst) for error in errors]
+
+
+def undominated(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Numbers of the points that no other is as low as in both and lower in one.
+
+    By rising second coordinate; of equals the first.
+    """
+    kept: list[int] = []
+    for number in sorted(range(len(points)), key=lambda n: points[n][::-1]):
+        if not kept or points[number][0] < points[kept[-1]][0]:
+            kept.append(number)
+    return kept
 
 
 class Sampler(ABC):

@@ -125,7 +125,7 @@ def train_candidate(
     space = trainer.make_space()
     refuse_illegal(selection, space.blocks, trainer.method)
     train, valid = trainer.streams()
-    steps = loop.epochs * (loop.steps_per_epoch or train.steps_per_pass)
+    steps = loop.length * (loop.steps_per_epoch or train.steps_per_pass)
     found: SearchResult | None = None
     judged: Mapping[str, float] = {}
     try:
@@ -145,4 +145,4 @@ def train_afresh(
     trainer: Trainer, selection: Selection, loop: SearchSettings, wanted: bool
 ) -> Candidate:
     """`train_candidate` from the start; `wanted`: somebody may go on from its end."""
-    return train_candidate(trainer, selection, loop, EndKeeper(loop.epochs, wanted))
+    return train_candidate(trainer, selection, loop, EndKeeper(loop.length, wanted))

@@ -5,8 +5,9 @@ the batches and the judge are those of the methods that share weights, and so is
 each candidate gets a new one with the same first weights. Others may train candidates that a method
 knows ahead; it is told of them in its own order.
 
-Where a method has nothing further to ask for before the budget is used, as in a space of five
-selections, the best candidate is trained on for the rest of it.
+A method may ask for a short training and later for more of it (`AsksLength`): that goes on from
+where it stopped. Where a method has nothing further to ask for before the budget is used, as in a
+space of five selections, the best candidate is trained on for the rest of it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from torch import Tensor
 
 from sif.core.gates import Block, Selection
 from sif.core.genotype import Genotype
-from sif.core.method import AsksAhead, AskTell
+from sif.core.method import AsksAhead, AsksLength, AskTell, TakesSeconds
 from sif.core.space import Space
 from sif.core.stream import Checkpointer
 from sif.errors import BudgetError, DivergedError
@@ -75,7 +76,7 @@ class _Best:
 
     Attributes:
         selection: Of the candidate.
-        number: Of its first history entry, from 1.
+        number: Of the candidates that had been trained when it became the best.
         genotype: With the continuous parameters that it learned.
         valid_loss: As for a `SearchResult`.
         judged: What the judge said of it.
@@ -101,6 +102,24 @@ class _Best:
         return cls(**{**state, "selection": selection, "genotype": genotype})
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """A training that is due.
+
+    Attributes:
+        selection: Of the candidate.
+        epochs: Length of the training in all, that of `before` included.
+        before: Where it goes on; None: it begins.
+        best: The best candidate, which goes on because the method has no further; None: the method
+            asked for this training.
+    """
+
+    selection: Selection
+    epochs: int
+    before: State | None = None
+    best: _Best | None = None
+
+
 class _Sampling:
     """State of a running loop; arguments as for `sample`."""
 
@@ -114,6 +133,8 @@ class _Sampling:
         self.method, self.settings, self.checkpointer = method, settings, checkpointer
         self.history: list[dict[str, Any]] = []
         self.known: dict[Selection, tuple[float, float]] = {}  # with error and cost
+        self.lengths: dict[Selection, int] = {}  # epochs that the known ones trained for
+        self.ends: dict[Selection, State] = {}  # where those can go on that may be asked for again
         self.trained: dict[str, Tensor] = {}
         self.best: _Best | None = None
         self.kept: State | None = None
@@ -129,6 +150,8 @@ class _Sampling:
         return {
             **{name: getattr(self, name) for name in self._KEPT},
             "known": [[selection.to_lists(), *told] for selection, told in self.known.items()],
+            "lengths": list(self.lengths.values()),
+            "ends": [[selection.to_lists(), end] for selection, end in self.ends.items()],
             "best": self.best and self.best.state(),
             "method": self.method.state_dict(),
             "inner": inner,
@@ -138,6 +161,8 @@ class _Sampling:
         for name in self._KEPT:
             setattr(self, name, state[name])
         self.known = {Selection(lists): (error, cost) for lists, error, cost in state["known"]}
+        self.lengths = dict(zip(self.known, state["lengths"], strict=True))
+        self.ends = {Selection(lists): end for lists, end in state["ends"]}
         self.best = state["best"] and _Best.of(state["best"])
         self.method.load_state_dict(state["method"])
 
@@ -154,88 +179,124 @@ class _Sampling:
         self.seconds += time.perf_counter() - wall
         self.cpu += time.process_time() - cpu
 
-    def fits(self) -> bool:
-        """True if one more candidate fits, or one more stretch of the best."""
-        done, limit = self.epochs // self.settings.candidate.epochs, self.settings.seconds
-        if done and self.settings.candidate.out_of_time():
+    @property
+    def whole(self) -> int:
+        """Epochs of a candidate's whole training."""
+        return self.settings.candidate.epochs
+
+    def fits(self, epochs: int) -> bool:
+        """True if so many more epochs fit."""
+        limit = self.settings.seconds
+        if self.epochs and self.settings.candidate.out_of_time():
             return False
-        if self.settings.candidates is not None and done >= self.settings.candidates:
+        if epochs < 1:
             return False
-        if limit is None or not done:
+        if limit is None or not self.epochs:
             return True
-        return sharing().told(self.cpu + self.cpu / done <= limit)
+        return sharing().told(self.cpu + self.cpu / self.epochs * epochs <= limit)
+
+    def cut(self, epochs: int) -> int:
+        """So many epochs, or those that the number of candidates leaves, if these are fewer."""
+        if self.settings.candidates is None:
+            return epochs
+        return min(epochs, self.settings.candidates * self.whole - self.epochs)
 
     @property
     def left(self) -> int:
         """Further candidates that fit, by their mean cost so far."""
-        done, limits = self.epochs // self.settings.candidate.epochs, [sys.maxsize]
+        done, limits = self.epochs // self.whole, [sys.maxsize]
         if self.settings.candidates is not None:
             limits.append(self.settings.candidates - done)
         if self.settings.seconds is not None and self.cpu:
             limits.append(int((self.settings.seconds - self.cpu) * done / self.cpu))
         return max(min(limits), 1)
 
-    def loop(self, is_first: bool, before: int = 0) -> SearchSettings:
+    def loop(self, is_first: bool, wanted: _Wanted | None = None) -> SearchSettings:
         """Settings of a candidate's training.
 
         Args:
             is_first: Of all: a search has at least one candidate.
-            before: Epochs of an earlier training that it goes on from.
+            wanted: The training; None: a whole one from the beginning.
         """
-        loop = replace(self.settings.candidate, epochs=before + self.settings.candidate.epochs)
+        loop = self.settings.candidate
+        if wanted is not None and wanted.best is not None:
+            before = wanted.before["epoch"] if wanted.before is not None else 0
+            loop = replace(loop, epochs=before + self.whole)
+        if wanted is not None:
+            loop = replace(loop, stop_after=wanted.epochs)
         if is_first:
             loop = replace(loop, out_of_time=never)
         if self.settings.seconds is not None:
             loop = replace(loop, seconds=max(self.settings.seconds - self.cpu, 1e-9))
         return loop
 
-    def wanted(self) -> Selection | _Best | None:
-        """The next candidate; the best one, if the method has no further; None: neither."""
-        while self.fits():
-            selection = self._asked()
+    def wanted(self) -> _Wanted | None:
+        """The next training; that of the best, if the method has no further; None: none fits."""
+        while not self.finished and self.repeats < REPEATS:
+            with self.on_clock():
+                selection = self.method.ask()
             if selection is None:
-                self.finished = True
-                return self.best if self.limited and self.kept is not None else None
-            if selection not in self.known:
+                break
+            length = self._length()
+            if length > self.lengths.get(selection, 0):
                 self.repeats = 0
-                return selection
+                return self._due(selection, length, self.ends.get(selection))
+            if not self.fits(self.cut(length)):
+                return None
             self.repeats += 1
-        return None
-
-    def _asked(self) -> Selection | None:
-        """The selection that the method asks for; a known result is told to it at once."""
-        if self.finished or self.repeats >= REPEATS:
-            return None
-        with self.on_clock():
-            selection = self.method.ask()
-            if selection is not None and selection in self.known:
+            with self.on_clock():
                 self.method.tell(selection, *self.known[selection])
-        return selection
+        self.finished = True
+        if not self.limited or self.best is None or self.kept is None:
+            return None
+        length = self.kept["epoch"] + self.whole
+        return self._due(self.best.selection, length, self.kept, self.best)
 
-    def take(
-        self, selection: Selection, found: SearchResult | None, judged: Mapping[str, float],
-        end: State | None,
-    ) -> None:  # fmt: skip
-        """Tells the method of a candidate, and keeps it if it is the best so far."""
-        error, cost = _error(judged), selection.cost(self.blocks)
-        self.known[selection] = error, cost
+    def _length(self) -> int:
+        """Epochs in all of the training that the method asks for."""
+        if not isinstance(self.method, AsksLength):
+            return self.whole
         with self.on_clock():
+            return max(1, round(self.method.share() * self.whole))
+
+    def _due(
+        self, selection: Selection, length: int, before: State | None, best: _Best | None = None
+    ) -> _Wanted | None:
+        """The training, cut to what the budget leaves; None: it does not fit."""
+        done = 0 if before is None else before["epoch"]
+        epochs = self.cut(length - done)
+        return _Wanted(selection, done + epochs, before, best) if self.fits(epochs) else None
+
+    def take(self, wanted: _Wanted, trained: Candidate) -> None:
+        """Tells the method of a candidate, and keeps it if it is the best so far."""
+        selection, found, judged = wanted.selection, trained.found, trained.judged
+        error, cost = _error(judged), selection.cost(self.blocks)
+        self.known[selection], self.lengths[selection] = (error, cost), wanted.epochs
+        with self.on_clock():
+            if isinstance(self.method, TakesSeconds):
+                self.method.took(selection, trained.cpu_seconds)
             self.method.tell(selection, error, cost)
+        self._keep_open(selection, trained.end)
         if found is None or error == math.inf:
             return  # an entry would have no numbers
         best = self.best
         if best is None or error < best.error:
-            self.flips += best is not None
-            number = len(self.history) + 1
+            self.flips += best is not None and best.selection != selection
+            number = len(self.known)
             best = _Best(selection, number, found.genotype, found.valid_loss, dict(judged))
-            self.best, self.kept = best, end
+            self.best, self.kept = best, trained.end
         self._enter(selection, best, found, judged)
 
-    def take_further(
-        self, best: _Best, found: SearchResult | None, judged: Mapping[str, float],
-        end: State | None,
-    ) -> None:  # fmt: skip
+    def _keep_open(self, selection: Selection, end: State | None) -> None:
+        """Keeps the ends of trainings that may go on, and no others."""
+        if isinstance(self.method, AsksLength):
+            ends = self.ends if end is None else {**self.ends, selection: end}
+            open_ones = set(self.method.open())
+            self.ends = {one: state for one, state in ends.items() if one in open_ones}
+
+    def take_further(self, best: _Best, trained: Candidate) -> None:
         """Takes in what a further stretch made of the best candidate; its best moment is kept."""
+        found, judged = trained.found, trained.judged
         error = _error(judged)
         if found is None or error == math.inf:
             self.kept = None  # there is no way on from here
@@ -245,7 +306,7 @@ class _Sampling:
             best = replace(
                 best, genotype=found.genotype, valid_loss=found.valid_loss, judged=dict(judged)
             )
-        self.best, self.kept = best, end
+        self.best, self.kept = best, trained.end
         self._enter(best.selection, best, found, judged)
 
     def _enter(
@@ -397,26 +458,23 @@ def sample(
     return run.result()
 
 
-def _train(run: _Sampling, wanted: Selection | _Best, saved: State | None, ahead: _Ahead) -> bool:
-    """Trains and judges a candidate, or the best one further; whether the budget lasted for it.
+def _train(run: _Sampling, wanted: _Wanted, saved: State | None, ahead: _Ahead) -> bool:
+    """Trains and judges a candidate; whether the budget lasted for it.
 
     Args:
         run: The loop.
-        wanted: The candidate, of which the method is told; or the best one so far, which goes on
-            for as long as it took at first, from where it was left.
+        wanted: The training.
         saved: State of this training, if it had begun.
         ahead: Others may have trained it.
     """
-    best = wanted if isinstance(wanted, _Best) else None
-    selection = wanted.selection if isinstance(wanted, _Best) else wanted
-    before = run.kept if best is not None else None
+    before = wanted.before
     done = before["step"] if before is not None else 0
     trained = None
-    if best is None and saved is None:
+    if wanted.best is None and before is None and saved is None:
         ahead.begin()
-        trained = ahead.result(selection)
+        trained = ahead.result(wanted.selection)
     if trained is None:
-        trained = _trained_here(run, selection, before, saved)
+        trained = _trained_here(run, wanted, saved)
     run.blocks = trained.blocks
     run.seconds += trained.seconds
     run.cpu += trained.cpu_seconds
@@ -424,33 +482,30 @@ def _train(run: _Sampling, wanted: Selection | _Best, saved: State | None, ahead
     if found is not None and found.steps < steps:
         run.steps += found.steps - done  # of no use, but taken
         return False
-    run.epochs += run.settings.candidate.epochs
+    run.epochs += wanted.epochs - (0 if before is None else before["epoch"])
     run.steps += steps - done
-    if best is None:
-        run.take(selection, found, trained.judged, trained.end)
+    if wanted.best is None:
+        run.take(wanted, trained)
     else:
-        run.take_further(best, found, trained.judged, trained.end)
+        run.take_further(wanted.best, trained)
     return True
 
 
-def _trained_here(
-    run: _Sampling, selection: Selection, before: State | None, saved: State | None
-) -> Candidate:
+def _trained_here(run: _Sampling, wanted: _Wanted, saved: State | None) -> Candidate:
     """A candidate, trained in this process, which saves its state as that of the loop.
 
     Args:
         run: The loop.
-        selection: Of the candidate.
-        before: Where it goes on; None: it begins.
+        wanted: The training.
         saved: State of this training, if it had begun.
     """
-    loop = run.loop(is_first=not run.known, before=0 if before is None else before["epoch"])
-    begin = copy.deepcopy(before) if saved is None else saved  # optimizers write into theirs
+    loop = run.loop(not run.known, wanted)
+    begin = copy.deepcopy(wanted.before) if saved is None else saved  # optimizers write into theirs
     keeper = EndKeeper(
-        loop.epochs, run.limited, begin,
+        loop.length, run.limited or isinstance(run.method, AsksLength), begin,
         lambda state: run.checkpointer.offer(lambda: run.state(state())),
     )  # fmt: skip
-    trained = train_candidate(run.trainer, selection, loop, keeper)
+    trained = train_candidate(run.trainer, wanted.selection, loop, keeper)
     if saved is None:
         return trained
     return replace(

@@ -44,6 +44,8 @@ class SearchSettings:
         schedule: Factor of `lr` in each epoch.
         steps_per_epoch: Weight steps of an epoch; None: one pass over the train part.
         steps: Weight steps at most, in all; None: no bound.
+        stop_after: Epochs after which the search stops, with the step sizes of one of `epochs`, so
+            that it can go on; None: all.
         seconds: Budget in CPU seconds, at whose end the search stops within an epoch; None: none.
         spent: Seconds of the budget that were used before, by the pilot that measured step costs.
         reserve: Seconds of the budget that are kept for `ChoosesAtEnd.choose`.
@@ -59,10 +61,16 @@ class SearchSettings:
     schedule: Schedule = constant
     steps_per_epoch: int | None = None
     steps: int | None = None
+    stop_after: int | None = None
     seconds: float | None = None
     spent: float = 0.0
     reserve: float = 0.0
     out_of_time: Callable[[], bool] = never
+
+    @property
+    def length(self) -> int:
+        """Epochs at whose end the search stops."""
+        return self.epochs if self.stop_after is None else self.stop_after
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +130,7 @@ class _Search:
     def finished(self, uncounted: float = 0.0) -> bool:
         """True if no weight step is left, by epochs, steps, seconds or the end of the job."""
         steps = self.settings.steps
-        over = self.epoch >= self.settings.epochs or (steps is not None and self.step >= steps)
+        over = self.epoch >= self.settings.length or (steps is not None and self.step >= steps)
         over = over or self.out_of_time(uncounted, self.settings.reserve)
         return over or (self.step > 0 and self.settings.out_of_time())
 

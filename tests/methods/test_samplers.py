@@ -13,9 +13,14 @@ import pytest
 from sif.core.gates import Block, Selection
 from sif.errors import CheckpointError, ConfigError, ShapeError
 from sif.methods.exhaustive import Exhaustive
+from sif.methods.local_search import LocalSearch
 from sif.methods.nsga2 import Nsga2
+from sif.methods.pnas import Pnas
+from sif.methods.popnas import Popnas
 from sif.methods.random_search import RandomSampling
+from sif.methods.regularized_evolution import RegularizedEvolution
 from sif.methods.sampler import WORST, Sampler
+from sif.methods.successive_halving import SuccessiveHalving
 from sif.methods.tpe import Tpe
 from sif.utils import optional
 
@@ -31,6 +36,13 @@ KINDS: dict[str, Callable[[int], Sampler]] = {
     "exhaustive": lambda seed: Exhaustive(SPACE, seed),
     "tpe": lambda seed: Tpe(SPACE, seed),
     "nsga2": lambda seed: Nsga2(SPACE, seed, Nsga2.Settings(population=8)),
+    "regularized-evolution": lambda seed: RegularizedEvolution(
+        SPACE, seed, RegularizedEvolution.Settings(population=8)
+    ),
+    "local-search": lambda seed: LocalSearch(SPACE, seed, LocalSearch.Settings()),
+    "pnas": lambda seed: Pnas(SPACE, seed, Pnas.Settings()),
+    "popnas": lambda seed: Popnas(SPACE, seed, Popnas.Settings(measured=False)),
+    "successive-halving": lambda seed: SuccessiveHalving(SPACE, seed, SuccessiveHalving.Settings()),
 }
 NEEDS = {"tpe": "optuna", "nsga2": "pymoo"}
 
@@ -76,7 +88,7 @@ def test_random_draws_nothing_twice_until_the_space_is_used_up() -> None:
 
 
 def test_random_leaves_nothing_out_when_redraws_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sif.methods.random_search.REDRAWS", 1)
+    monkeypatch.setattr("sif.core.selections.REDRAWS", 1)
     found = [asked(KINDS["random"](s), 10_000) for s in (3, 3, 4)]
     assert all(len(set(one)) == len(one) == COUNT for one in found)
     assert found[0] == found[1] != found[2]

@@ -1,0 +1,72 @@
+"""POPNAS (Lomurno et al., GECCO 2021): PNAS that keeps good selections of every training time.
+
+A second surrogate predicts the seconds of a training. A level keeps the Pareto front of predicted
+error against predicted seconds, so that a slow good selection and a fast bad one both stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import Field
+
+from sif.core.gates import Selection
+from sif.core.space import Space
+from sif.methods.kind import MethodKind, seeded
+from sif.methods.pnas import Progressive, ProgressiveSettings
+from sif.methods.sampler import undominated
+
+
+class PopnasSettings(ProgressiveSettings):
+    """Settings of POPNAS."""
+
+    measured: bool = Field(
+        True,
+        description="whether the second objective is the measured CPU seconds of a training, as "
+        "published; false: the cost of the selection, by which a search repeats exactly",
+    )
+
+
+class Popnas(Progressive):
+    """PNAS that keeps the front of predicted error against seconds (Lomurno et al., GECCO 2021).
+
+    Args:
+        space: Gives the blocks.
+        seed: Of all that is drawn.
+        settings: Of the method.
+    """
+
+    Settings = PopnasSettings
+
+    def __init__(self, space: Space, seed: int, settings: PopnasSettings) -> None:
+        self._seconds: dict[Selection, float] = {}
+        self._measured = settings.measured
+        super().__init__(space, seed, settings)
+
+    def took(self, selection: Selection, seconds: float) -> None:
+        """Takes the CPU seconds of a training, see `sif.core.method.TakesSeconds`."""
+        self._seconds[selection] = seconds
+
+    def _best(self, pool: Sequence[Selection]) -> list[Selection]:
+        times = [
+            self._seconds.get(result.selection, 0.0) if self._measured else result.cost
+            for result in self.results
+        ]
+        errors = self._predicted_errors(pool)
+        points = list(zip(errors, self._predicted(times, pool), strict=True))
+        front = sorted(undominated(points), key=errors.__getitem__)
+        return [pool[number] for number in front[: self._settings.beam]]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The seed, all results and their seconds."""
+        seconds = [[selection.to_lists(), took] for selection, took in self._seconds.items()]
+        return {**super().state_dict(), "seconds": seconds}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Replays the results with their seconds."""
+        self._seconds = {Selection(lists): took for lists, took in state["seconds"]}
+        super().load_state_dict(state)
+
+
+POPNAS = MethodKind(seeded(Popnas), Popnas.Settings, samples=True)
