@@ -139,8 +139,8 @@ class SearchSection(Section):
     )
     candidate_epochs: Annotated[Count, Unit("epochs")] | None = Field(
         None,
-        description="epochs for which a sampler (random, tpe, nsga2, exhaustive) trains each "
-        "candidate; None: a tenth of `epochs`",
+        description="epochs for which a sampler (random, tpe, nsga2, ...) trains each candidate, "
+        "successive-halving at most; None: a tenth of `epochs`",
     )
     lr: Annotated[Rate, Unit("step size")] = Field(description="step size of the weights")
     arch_every: Annotated[Count, Unit("weight steps")] = Field(

@@ -65,7 +65,7 @@ class Progressive(Sampler):
         self._draws = torch.Generator().manual_seed(self.seed)
         self._had: set[Selection] = set()
         self.level, self.kept = 0, [self._neutral()]
-        self._pool = self._queue = list[Selection]()
+        self._pool, self._queue = self.kept, list[Selection]()
         self._widen()
 
     def _neutral(self) -> Selection:

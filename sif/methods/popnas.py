@@ -1,7 +1,8 @@
 """POPNAS (Lomurno et al., GECCO 2021): PNAS that keeps good selections of every training time.
 
 A second surrogate predicts the seconds of a training. A level keeps the Pareto front of predicted
-error against predicted seconds, so that a slow good selection and a fast bad one both stay.
+error against predicted seconds, so that a slow good selection and a fast bad one both stay. Where
+the front has more than `beam` selections, it keeps both ends and evenly spaced ones between them.
 """
 
 from __future__ import annotations
@@ -55,8 +56,9 @@ class Popnas(Progressive):
         ]
         errors = self._predicted_errors(pool)
         points = list(zip(errors, self._predicted(times, pool), strict=True))
-        front = sorted(undominated(points), key=errors.__getitem__)
-        return [pool[number] for number in front[: self._settings.beam]]
+        front = undominated(points)[::-1]  # from the best and slowest to the fastest
+        last, most = len(front) - 1, min(len(front), self._settings.beam)
+        return [pool[front[n * last // max(most - 1, 1)]] for n in range(most)]
 
     def state_dict(self) -> dict[str, Any]:
         """The seed, all results and their seconds."""

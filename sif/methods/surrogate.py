@@ -54,12 +54,14 @@ class Surrogate:
         target = (target - target.mean()) / (target.std() or 1.0)
         table -= table.mean(axis=0)
         penalty = l2 * np.eye(start)
-        self._weights = np.linalg.solve(table.T @ table + penalty, table.T @ target)
+        self._weights: NDArray[np.float64] = np.linalg.solve(
+            table.T @ table + penalty, table.T @ target
+        )
 
     def predict(self, selections: Sequence[Selection]) -> NDArray[np.float64]:
         """(n_selections) values up to a rising linear function, which ranks do not depend on."""
-        sums = [self._weights[self._features(selection)].sum() for selection in selections]
-        return np.round(np.array(sums, dtype=np.float64), DIGITS)
+        sums = [float(self._weights[self._features(one)].sum()) for one in selections]
+        return np.array([round(value, DIGITS) for value in sums], dtype=np.float64)
 
     def _features(self, selection: Selection) -> list[int]:
         found = []
