@@ -161,8 +161,9 @@ class _Sampling:
         for name in self._KEPT:
             setattr(self, name, state[name])
         self.known = {Selection(lists): (error, cost) for lists, error, cost in state["known"]}
-        self.lengths = dict(zip(self.known, state["lengths"], strict=True))
-        self.ends = {Selection(lists): end for lists, end in state["ends"]}
+        lengths = state.get("lengths", [self.whole] * len(self.known))  # none in earlier versions
+        self.lengths = dict(zip(self.known, lengths, strict=True))
+        self.ends = {Selection(lists): end for lists, end in state.get("ends", [])}
         self.best = state["best"] and _Best.of(state["best"])
         self.method.load_state_dict(state["method"])
 
@@ -232,25 +233,25 @@ class _Sampling:
 
     def wanted(self) -> _Wanted | None:
         """The next training; that of the best, if the method has no further; None: none fits."""
-        while not self.finished and self.repeats < REPEATS:
-            with self.on_clock():
-                selection = self.method.ask()
+        while self.fits(self.cut(1)):
+            selection = self._asked()
             if selection is None:
-                break
+                return self._further()
             length = self._length()
             if length > self.lengths.get(selection, 0):
                 self.repeats = 0
                 return self._due(selection, length, self.ends.get(selection))
-            if not self.fits(self.cut(length)):
-                return None
             self.repeats += 1
             with self.on_clock():
                 self.method.tell(selection, *self.known[selection])
-        self.finished = True
-        if not self.limited or self.best is None or self.kept is None:
+        return None
+
+    def _asked(self) -> Selection | None:
+        """The selection that the method asks for; None: it has no further."""
+        if self.finished or self.repeats >= REPEATS:
             return None
-        length = self.kept["epoch"] + self.whole
-        return self._due(self.best.selection, length, self.kept, self.best)
+        with self.on_clock():
+            return self.method.ask()
 
     def _length(self) -> int:
         """Epochs in all of the training that the method asks for."""
@@ -258,6 +259,14 @@ class _Sampling:
             return self.whole
         with self.on_clock():
             return max(1, round(self.method.share() * self.whole))
+
+    def _further(self) -> _Wanted | None:
+        """The training of the best candidate for as long again, where a budget is left."""
+        self.finished = True
+        if not self.limited or self.best is None or self.kept is None:
+            return None
+        length = self.kept["epoch"] + self.whole
+        return self._due(self.best.selection, length, self.kept, self.best)
 
     def _due(
         self, selection: Selection, length: int, before: State | None, best: _Best | None = None
@@ -274,7 +283,7 @@ class _Sampling:
         self.known[selection], self.lengths[selection] = (error, cost), wanted.epochs
         with self.on_clock():
             if isinstance(self.method, TakesSeconds):
-                self.method.took(selection, trained.cpu_seconds)
+                self.method.took(selection, sharing().told(trained.cpu_seconds))
             self.method.tell(selection, error, cost)
         self._keep_open(selection, trained.end)
         if found is None or error == math.inf:
