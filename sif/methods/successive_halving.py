@@ -40,7 +40,7 @@ class SuccessiveHalvingSettings(MethodSettings):
         description="lengths of training in a bracket, the last of which is "
         "`search.candidate_epochs`; this project's choice",
     )
-    candidates: Annotated[int, Field(ge=1, le=100), Unit("selections")] = Field(
+    candidates: Annotated[int, Field(ge=1, le=64), Unit("selections")] = Field(
         9, description="selections that begin a bracket; by default one reaches the last rung"
     )
     proposals: Literal["random", "tpe"] = Field(
