@@ -120,7 +120,8 @@ class AsksAhead(AskTell, Protocol):
     def ahead(self, most: int) -> Sequence[Selection]:
         """The next selections that `ask` will give, whatever is told of those before them.
 
-        The first is that of `ask` itself; none where it is None.
+        The first is that of `ask` itself; none where it is None. An `AsksLength` asks for the same
+        length of them all.
 
         Args:
             most: Largest number of selections, from 1.

@@ -8,12 +8,13 @@ loop of Hyperband; with proposals of `tpe` it is near to BOHB (Falkner et al., I
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from sif.core.gates import Selection
+from sif.core.method import AsksAhead
 from sif.core.space import Space
 from sif.methods.kind import MethodKind, seeded
 from sif.methods.random_search import RandomSampling
@@ -84,6 +85,18 @@ class SuccessiveHalving(Sampler):
         """The selections that may train longer, see `sif.core.method.AsksLength`."""
         waiting = self._going[len(self._rung_results) :]
         return {*waiting, *self._survivors(self._size // self._settings.eta)}
+
+    def ahead(self, most: int) -> Sequence[Selection]:
+        """The rest of the rung, see `sif.core.method.AsksAhead`; of the first, what is known."""
+        following = self.ask()
+        if following is None:
+            return []
+        done = len(self._rung_results)
+        if self.rung:
+            return self._going[done:][:most]
+        if isinstance(self._proposer, AsksAhead):
+            return self._proposer.ahead(min(most, self._size - done))
+        return [following]
 
     @property
     def _size(self) -> int:

@@ -141,8 +141,17 @@ def train_candidate(
     )  # fmt: skip
 
 
-def train_afresh(
-    trainer: Trainer, selection: Selection, loop: SearchSettings, wanted: bool
+def train_apart(
+    trainer: Trainer, selection: Selection, loop: SearchSettings, before: State | None, keeps: bool
 ) -> Candidate:
-    """`train_candidate` from the start; `wanted`: somebody may go on from its end."""
-    return train_candidate(trainer, selection, loop, EndKeeper(loop.length, wanted))
+    """`train_candidate` in another process.
+
+    Args:
+        trainer: See `Trainer`.
+        selection: Of the space.
+        loop: Length and step size of the training.
+        before: State that it goes on from; None: it begins.
+        keeps: Whether somebody may go on from its end.
+    """
+    begin = copy.deepcopy(before)  # optimizers write into theirs
+    return train_candidate(trainer, selection, loop, EndKeeper(loop.length, keeps, begin))

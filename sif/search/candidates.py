@@ -37,7 +37,7 @@ from sif.search.candidate import (
     State,
     Streams,
     Trainer,
-    train_afresh,
+    train_apart,
     train_candidate,
 )
 from sif.search.history import numbers, rows_of
@@ -118,6 +118,16 @@ class _Wanted:
     epochs: int
     before: State | None = None
     best: _Best | None = None
+
+    @property
+    def done(self) -> int:
+        """Epochs of `before`."""
+        return 0 if self.before is None else int(self.before["epoch"])
+
+    @property
+    def added(self) -> int:
+        """Epochs that are still to be trained."""
+        return self.epochs - self.done
 
 
 class _Sampling:
@@ -204,27 +214,25 @@ class _Sampling:
 
     @property
     def left(self) -> int:
-        """Further candidates that fit, by their mean cost so far."""
+        """Further candidates that fit, by their mean cost so far; whole ones or shorter."""
         done, limits = self.epochs // self.whole, [sys.maxsize]
         if self.settings.candidates is not None:
             limits.append(self.settings.candidates - done)
         if self.settings.seconds is not None and self.cpu:
             limits.append(int((self.settings.seconds - self.cpu) * done / self.cpu))
-        return max(min(limits), 1)
+        return max(min(limits), 1) * (self.whole // self._length())
 
-    def loop(self, is_first: bool, wanted: _Wanted | None = None) -> SearchSettings:
+    def loop(self, is_first: bool, wanted: _Wanted) -> SearchSettings:
         """Settings of a candidate's training.
 
         Args:
             is_first: Of all: a search has at least one candidate.
-            wanted: The training; None: a whole one from the beginning.
+            wanted: The training.
         """
         loop = self.settings.candidate
-        if wanted is not None and wanted.best is not None:
-            before = wanted.before["epoch"] if wanted.before is not None else 0
-            loop = replace(loop, epochs=before + self.whole)
-        if wanted is not None:
-            loop = replace(loop, stop_after=wanted.epochs)
+        if wanted.best is not None:
+            loop = replace(loop, epochs=wanted.done + self.whole)
+        loop = replace(loop, stop_after=wanted.epochs)
         if is_first:
             loop = replace(loop, out_of_time=never)
         if self.settings.seconds is not None:
@@ -237,14 +245,20 @@ class _Sampling:
             selection = self._asked()
             if selection is None:
                 return self._further()
-            length = self._length()
-            if length > self.lengths.get(selection, 0):
+            if (wanted := self.asked(selection)) is not None:
                 self.repeats = 0
-                return self._due(selection, length, self.ends.get(selection))
+                return wanted if self.fits(wanted.added) else None
             self.repeats += 1
             with self.on_clock():
                 self.method.tell(selection, *self.known[selection])
         return None
+
+    def asked(self, selection: Selection) -> _Wanted | None:
+        """The training of a selection that the method asks for; None: it has had as much."""
+        length = self._length()
+        if length <= self.lengths.get(selection, 0):
+            return None
+        return self._stretch(_Wanted(selection, length, self.ends.get(selection)))
 
     def _asked(self) -> Selection | None:
         """The selection that the method asks for; None: it has no further."""
@@ -258,7 +272,7 @@ class _Sampling:
         if not isinstance(self.method, AsksLength):
             return self.whole
         with self.on_clock():
-            return max(1, round(self.method.share() * self.whole))
+            return min(max(1, round(self.method.share() * self.whole)), self.whole)
 
     def _further(self) -> _Wanted | None:
         """The training of the best candidate for as long again, where a budget is left."""
@@ -266,15 +280,17 @@ class _Sampling:
         if not self.limited or self.best is None or self.kept is None:
             return None
         length = self.kept["epoch"] + self.whole
-        return self._due(self.best.selection, length, self.kept, self.best)
+        wanted = self._stretch(_Wanted(self.best.selection, length, self.kept, self.best))
+        return wanted if self.fits(wanted.added) else None
 
-    def _due(
-        self, selection: Selection, length: int, before: State | None, best: _Best | None = None
-    ) -> _Wanted | None:
-        """The training, cut to what the budget leaves; None: it does not fit."""
-        done = 0 if before is None else before["epoch"]
-        epochs = self.cut(length - done)
-        return _Wanted(selection, done + epochs, before, best) if self.fits(epochs) else None
+    def _stretch(self, wanted: _Wanted) -> _Wanted:
+        """The training, cut to the epochs that the budget leaves."""
+        return replace(wanted, epochs=wanted.done + self.cut(wanted.added))
+
+    @property
+    def keeps(self) -> bool:
+        """True if a training may go on after its end, so that its last state is kept."""
+        return self.limited or isinstance(self.method, AsksLength)
 
     def take(self, wanted: _Wanted, trained: Candidate) -> None:
         """Tells the method of a candidate, and keeps it if it is the best so far."""
@@ -381,7 +397,8 @@ class _Ahead:
     def __init__(self, run: _Sampling, calls: Calls, device: torch.device) -> None:
         self._run, self._calls, self._device = run, calls, device
         self._trainer: Any = None
-        self._begun: dict[Selection, Call[Candidate]] = {}
+        self._begun: dict[tuple[Selection, int], Call[Candidate]] = {}
+        self._epochs: dict[tuple[Selection, int], int] = {}  # that each of them takes
 
     def begin(self) -> None:
         """Begins as many trainings as there are places, and some for the next free ones."""
@@ -393,16 +410,32 @@ class _Ahead:
         with run.on_clock():
             asked = run.method.ahead(min(2 * places, run.left))
         for selection in asked:
-            if selection not in run.known and selection not in self._begun:
+            wanted = run.asked(selection)
+            if wanted is not None and self._key(wanted) not in self._begun and self._fits(wanted):
                 is_first = not run.known and not self._begun
-                self._begun[selection] = self._calls.start(
-                    f"candidate {len(run.known) + len(self._begun) + 1}", self._device,
-                    train_afresh, self._trainer, selection, run.loop(is_first), run.limited,
+                self._begun[self._key(wanted)] = self._calls.start(
+                    self._name(selection), self._device, train_apart, self._trainer, selection,
+                    run.loop(is_first, wanted), wanted.before, run.keeps,
                 )  # fmt: skip
+                self._epochs[self._key(wanted)] = wanted.added
 
-    def result(self, selection: Selection) -> Candidate | None:
+    def _key(self, wanted: _Wanted) -> tuple[Selection, int]:
+        return wanted.selection, wanted.epochs
+
+    def _fits(self, wanted: _Wanted) -> bool:
+        """False for a training that the budget may cut short once those before it are done."""
+        before = sum(self._epochs[key] for key in self._begun)
+        return self._run.cut(before + wanted.added) == before + wanted.added
+
+    def _name(self, selection: Selection) -> str:
+        known = list(self._run.known)
+        if selection in known:
+            return f"candidate {known.index(selection) + 1} further"
+        return f"candidate {len(known) + len(self._begun) + 1}"
+
+    def result(self, wanted: _Wanted) -> Candidate | None:
         """The trained candidate; None: nobody has begun it."""
-        call = self._begun.pop(selection, None)
+        call = self._begun.pop(self._key(wanted), None)
         return None if call is None else call.result()
 
     def drop(self) -> None:
@@ -479,9 +512,9 @@ def _train(run: _Sampling, wanted: _Wanted, saved: State | None, ahead: _Ahead) 
     before = wanted.before
     done = before["step"] if before is not None else 0
     trained = None
-    if wanted.best is None and before is None and saved is None:
+    if wanted.best is None and saved is None:
         ahead.begin()
-        trained = ahead.result(wanted.selection)
+        trained = ahead.result(wanted)
     if trained is None:
         trained = _trained_here(run, wanted, saved)
     run.blocks = trained.blocks
@@ -491,7 +524,7 @@ def _train(run: _Sampling, wanted: _Wanted, saved: State | None, ahead: _Ahead) 
     if found is not None and found.steps < steps:
         run.steps += found.steps - done  # of no use, but taken
         return False
-    run.epochs += wanted.epochs - (0 if before is None else before["epoch"])
+    run.epochs += wanted.added
     run.steps += steps - done
     if wanted.best is None:
         run.take(wanted, trained)
@@ -511,7 +544,7 @@ def _trained_here(run: _Sampling, wanted: _Wanted, saved: State | None) -> Candi
     loop = run.loop(not run.known, wanted)
     begin = copy.deepcopy(wanted.before) if saved is None else saved  # optimizers write into theirs
     keeper = EndKeeper(
-        loop.length, run.limited or isinstance(run.method, AsksLength), begin,
+        loop.length, run.keeps, begin,
         lambda state: run.checkpointer.offer(lambda: run.state(state())),
     )  # fmt: skip
     trained = train_candidate(run.trainer, wanted.selection, loop, keeper)

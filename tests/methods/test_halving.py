@@ -297,3 +297,37 @@ def test_a_space_of_five_gives_the_rest_to_the_best() -> None:
     assert lengths[:7] == [1] * 5 + [2] * 2
     assert found.diagnostics["arch_steps"] == 5
     assert 0 <= found.diagnostics["stability"] <= 1
+
+
+@pytest.mark.parametrize("epochs", [8, 13, 20])
+def test_trainings_side_by_side_are_those_of_one_after_the_other(
+    epochs: int, elsewhere: Callable[[int], Any]
+) -> None:
+    run, calls = job(epochs, 4), elsewhere(3)
+    beside = replace(run, runtime=replace(run.runtime, calls=calls))
+    _alike(searched(run), searched(beside), "a search whose rungs are trained side by side")
+    assert calls.started[:6] == [
+        "candidate 1", "candidate 2", "candidate 3", "candidate 4",
+        *calls.started[4:6],
+    ]  # fmt: skip
+    assert [name.endswith("further") for name in calls.started[4:7]] == [True] * 3
+    assert calls.cancelled == []
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 9, 10, 12, 13, 17])
+@pytest.mark.parametrize("proposals", ["random", "tpe"])
+def test_what_is_ahead_is_the_rest_of_the_rung(count: int, proposals: str) -> None:
+    if proposals == "tpe":
+        pytest.importorskip("optuna")
+    sampler, table = halving(SPACE, 2, proposals=proposals), planted(0)
+    for _ in range(count):
+        selection = sampler.ask()
+        assert selection is not None
+        sampler.tell(selection, table(selection, 1.0), 0.0)
+    ahead, length = list(sampler.ahead(20)), sampler.share()
+    rest = {0: 9, 1: 8, 5: 4, 9: 3, 10: 2, 12: 1, 13: 9, 17: 5}[count]
+    learns = proposals == "tpe" and length < 0.2
+    assert len(ahead) == (1 if learns else rest)
+    for selection in ahead:
+        assert sampler.ask() == selection and sampler.share() == length
+        sampler.tell(selection, table(selection, 1.0), 0.0)

@@ -279,6 +279,9 @@ def told(sampler_history: list[dict[str, Any]]) -> list[Any]:
      ("random", ("search.epochs=9",)),  # five selections, then the best goes on
      ("exhaustive", ("search.epochs=9",)),
      ("nsga2", ("space=primitives", "search.epochs=9", "methods.nsga2.population=4")),
+     ("regularized-evolution", ("space=primitives", "search.epochs=18")),
+     ("local-search", ("space=primitives", "search.epochs=9")),
+     ("pnas", ("space=primitives", "search.epochs=12", "methods.pnas.beam=4")),
      ("tpe", ("space=primitives", "search.epochs=4"))],
 )  # fmt: skip
 def test_candidates_side_by_side_are_those_of_one_after_the_other(
