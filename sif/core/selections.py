@@ -13,8 +13,9 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from sif.core.gates import Block, Selection
+from sif.core.gates import Alpha, Block, Selection
 from sif.errors import ShapeError
 
 Row = tuple[int, ...]
@@ -179,6 +180,22 @@ class Selections:
             kept = tuple(e for e in _entering(node.block, node.number) if edges[e] >= 0)
             row += [node.sets.index(kept), *(edges[edge] for edge in kept)]
         return tuple(row)
+
+    def marginals(self, chances: Sequence[Tensor]) -> Alpha:
+        """Block name to (n_edges, n_ops): the chance of each candidate if a row is drawn.
+
+        Args:
+            chances: For every number of a row, drawn independently, (size) float64 that sum to 1.
+        """
+        tables = {b.name: torch.zeros(b.shape, dtype=torch.float64) for b in self.blocks}
+        numbers = iter(chances)
+        for node in self._nodes:
+            sets = next(numbers)
+            operations = [next(numbers) for _ in range(node.kept)]
+            for chance, edges in zip(sets, node.sets, strict=True):
+                for edge, by_operation in zip(edges, operations, strict=True):
+                    tables[node.block.name][edge] += chance * by_operation
+        return tables
 
 
 def _entering(block: Block, number: int) -> list[int]:

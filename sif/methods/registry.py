@@ -21,6 +21,7 @@ METHODS: Registry[MethodKind] = Registry(
         "darts-2": "sif.methods.darts:DARTS_2",
         "snas": "sif.methods.snas:SNAS",
         "gdas": "sif.methods.gdas:GDAS",
+        "asng": "sif.methods.asng:ASNG",
         "random-ws": "sif.methods.random_ws:RANDOM_WS",
         "random": "sif.methods.random_search:RANDOM",
         "tpe": "sif.methods.tpe:TPE",
