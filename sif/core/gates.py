@@ -146,6 +146,9 @@ def _edges_error(edges: Sequence[int], block: Block) -> str:
 class Probing:
     """Asks for an unbiased estimate of the gates' gradient, where exact probes are expensive.
 
+    In a mixture it says which candidates run at all: those whose factor is not 0. The gates of the
+    others have to be 0.
+
     Attributes:
         factors: Block name to (n_edges, n_ops) on the CPU: the factor of each candidate's
             derivative, 1 / the probability that it was drawn; 0: not drawn, so not run.
@@ -164,8 +167,8 @@ class Gates:
     Attributes:
         weights: Block name to (n_edges, n_ops) gate values.
         active: The selection, if the gates are exactly 0 or 1; None if they mix all operations.
-        probing: How to estimate the gradient by the gates; None: exactly. A space whose probes
-            cost nothing may be exact in any case.
+        probing: How to estimate the gradient by the gates, or what of a mixture runs; None:
+            exactly, and all. A space whose probes cost nothing may be exact in any case.
     """
 
     weights: Mapping[str, Tensor]
@@ -177,6 +180,10 @@ class Gates:
         if self.active is None:
             raise ShapeError("gates: expected one operation per edge, found relaxed gates")
         return self.active
+
+    def running(self, block: str, edge: int = 0) -> list[float] | None:
+        """Factors of an edge's candidates by `probing`, as numbers; None: all run."""
+        return None if self.probing is None else self.probing.factors[block][edge].tolist()
 
     def check(self, blocks: Sequence[Block]) -> None:
         """Raises ShapeError, one line, for gates that do not fit the blocks.

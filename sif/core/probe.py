@@ -111,15 +111,16 @@ def gated_output(
         active: Index of the operation whose gate is 1: it alone enters the graph, and all are
             probed in the backward pass. None for relaxed gates: all enter the graph.
         candidates: The operations, as in `probe`.
-        factors: As in `probe`; unused for relaxed gates.
+        factors: As in `probe`. For relaxed gates: 0 leaves an operation out, and one is not 0.
 
     Returns:
         The output of the active operation; for relaxed gates the sum of all, times their gates.
     """
     if active is None:
-        total = weights[0] * candidates[0]()
-        for weight, candidate in zip(weights[1:], candidates[1:], strict=True):
-            total = total + weight * candidate()  # stacked, all would be in memory at once
+        first, *rest = [k for k in range(len(candidates)) if factors is None or factors[k]]
+        total = weights[first] * candidates[first]()
+        for k in rest:
+            total = total + weights[k] * candidates[k]()  # stacked, all would be in memory at once
         return total
     return probe(candidates[active](), weights, candidates, factors)
 

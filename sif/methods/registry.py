@@ -22,6 +22,7 @@ METHODS: Registry[MethodKind] = Registry(
         "snas": "sif.methods.snas:SNAS",
         "gdas": "sif.methods.gdas:GDAS",
         "asng": "sif.methods.asng:ASNG",
+        "asap": "sif.methods.asap:ASAP",
         "random-ws": "sif.methods.random_ws:RANDOM_WS",
         "random": "sif.methods.random_search:RANDOM",
         "tpe": "sif.methods.tpe:TPE",

@@ -49,7 +49,7 @@ class SuperCell(nn.Module):
         for node in range(STEPS):
             edges = [e for e, entered in enumerate(edge_nodes(STEPS)) if entered == node]
             if active is None:
-                terms = [self._relaxed(edge, states, weights[edge]) for edge in edges]
+                terms = self._relaxed(edges, states, gates)
             else:
                 kept = [(edge, active[edge]) for edge in edges if active[edge] >= 0]
                 terms = [self._candidate(edge, k, states)() for edge, k in kept]
@@ -67,9 +67,17 @@ class SuperCell(nn.Module):
             states.append(value)
         return torch.cat(states[2:], dim=1)
 
-    def _relaxed(self, edge: int, states: Sequence[Tensor], weights: Tensor) -> Tensor:
-        operations = range(len(weights))
-        return gated_output(weights, None, [self._candidate(edge, k, states) for k in operations])
+    def _relaxed(
+        self, edges: Sequence[int], states: Sequence[Tensor], gates: Gates
+    ) -> list[Tensor]:
+        """The mixture of each edge on which an operation runs."""
+        weights, terms = gates.weights[self.block], []
+        for edge in edges:
+            factors = gates.running(self.block, edge)
+            if factors is None or any(factors):
+                candidates = [self._candidate(edge, k, states) for k in range(weights.shape[1])]
+                terms.append(gated_output(weights[edge], None, candidates, factors))
+        return terms
 
     def _candidate(self, edge: int, operation: int, states: Sequence[Tensor]) -> Candidate:
         module = cast(nn.ModuleList, self.edges[edge])[operation]

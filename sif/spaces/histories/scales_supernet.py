@@ -137,4 +137,4 @@ class ScalesSpace(CellSpace):
 def _gated(block: str, gates: Gates, candidates: Sequence[Candidate]) -> Tensor:
     """The output of a block of one edge."""
     active = None if gates.active is None else gates.active[block][0]
-    return gated_output(gates.weights[block][0], active, candidates)
+    return gated_output(gates.weights[block][0], active, candidates, gates.running(block))

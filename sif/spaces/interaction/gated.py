@@ -57,8 +57,7 @@ def gated(gates: Gates, block: str, candidates: Sequence[Candidate]) -> Tensor:
     There is a candidate per operation, which computes its output when it is called.
     """
     active = None if gates.active is None else gates.active[block][0]
-    factors = None if gates.probing is None else gates.probing.factors[block][0].tolist()
-    return gated_output(gates.weights[block][0], active, candidates, factors)
+    return gated_output(gates.weights[block][0], active, candidates, gates.running(block))
 
 
 class GatedFunction(ABC):

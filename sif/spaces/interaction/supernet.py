@@ -123,7 +123,7 @@ class FunctionSpace(nn.Module):
         strengths = self.context.strengths
         if gates.active is None and self.context.own_tables:
             weights = enumerate(gates.weights[OPERATION_BLOCK][0].tolist())
-            norms = [w * self.tables_of(k).squared_norm(strengths) for k, w in weights]
+            norms = [w * self.tables_of(k).squared_norm(strengths) for k, w in weights if w]
             return torch.stack(norms).sum()
         operation = 0 if gates.active is None else gates.active[OPERATION_BLOCK][0]
         return self.tables_of(operation).squared_norm(strengths)

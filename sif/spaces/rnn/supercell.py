@@ -70,7 +70,7 @@ class RecurrentSpace(CellSpace):
             (steps, batch, hidden).
         """
         if gates.active is None:
-            return self._relaxed(x, hidden, mask, gates.weights[BLOCK])
+            return self._relaxed(x, hidden, mask, gates)
         return self._discrete(x, hidden, mask, gates)
 
     def _discrete(self, x: Tensor, hidden: Tensor, mask: Tensor | None, gates: Gates) -> Tensor:
@@ -101,31 +101,46 @@ class RecurrentSpace(CellSpace):
             offsets.append(probe(zeros, gates.weights[BLOCK][rows], candidates.of(node), factors))
         return Trace(states, offsets)
 
-    def _relaxed(self, x: Tensor, hidden: Tensor, mask: Tensor | None, weights: Tensor) -> Tensor:
-        """All states and activations of every node, by their weights."""
+    def _relaxed(self, x: Tensor, hidden: Tensor, mask: Tensor | None, gates: Gates) -> Tensor:
+        """All states and activations of every node that run, by their weights."""
         outputs = []
         norms = cast("Sequence[nn.Module] | None", self.norms)
-        weights = weights.to(x, non_blocking=True)
+        weights = gates.weights[BLOCK].to(x, non_blocking=True)
+        nodes = [self._running(node, gates) for node in range(self.shape.nodes)]
         from_input, from_hidden = self.cell_weights.first.split(self.shape.hidden)
         for given in (x @ from_input).unbind(0):
             product = torch.addmm(given, masked(hidden, mask), from_hidden)
             states = [normed(highway(hidden, product, torch.tanh), norms, 0)]
-            first = 0
             for node, matrix in enumerate(self.cell_weights.nodes):
-                read = torch.stack(states)
-                product = masked(read, mask) @ matrix
-                carry, fresh = product.to(read.dtype).chunk(2, dim=-1)
-                gate = torch.sigmoid(carry)
-                shares = weights[first : first + node + 1, :, None, None]
-                first += node + 1
                 value = torch.zeros_like(hidden)
-                for k, activation in enumerate(ACTIVATIONS.values()):
-                    mixed = shares[:, k] * torch.lerp(read, activation(fresh), gate)
-                    value = value + mixed.sum(dim=0)
+                for sources, activations in nodes[node]:
+                    read = torch.stack([states[source] for source in sources])
+                    product = masked(read, mask) @ matrix
+                    carry, fresh = product.to(read.dtype).chunk(2, dim=-1)
+                    gate = torch.sigmoid(carry)
+                    first = node * (node + 1) // 2 + sources[0]
+                    shares = weights[first : first + len(sources), :, None, None]
+                    for k in activations:
+                        new = tuple(ACTIVATIONS.values())[k](fresh)
+                        mixed = shares[:, k] * torch.lerp(read, new, gate)
+                        value = value + mixed.sum(dim=0)
                 states.append(normed(value, norms, node + 1))
             hidden = torch.stack(states[1:]).mean(dim=0)
             outputs.append(hidden)
         return torch.stack(outputs)
+
+    def _running(self, node: int, gates: Gates) -> list[tuple[list[int], list[int]]]:
+        """Neighboring states that a node of a mixture reads, with the activations that run."""
+        first, every = node * (node + 1) // 2, list(range(len(ACTIVATIONS)))
+        groups: list[tuple[list[int], list[int]]] = []
+        for source in range(node + 1):
+            factors = gates.running(BLOCK, first + source)
+            runs = [k for k in every if factors is None or factors[k]]
+            if groups and groups[-1][0][-1] == source - 1 and groups[-1][1] == runs:
+                groups[-1][0].append(source)
+            elif runs:
+                groups.append(([source], runs))
+        return groups
 
     def cell(self, gates: Gates) -> RecurrentCell:
         """The cell of the selection."""
