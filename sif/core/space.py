@@ -90,3 +90,12 @@ class ReplacementScored(Protocol):
         `train` may fit readouts. Where `alpha` is 0, a score may be left at 0 to save time.
         """
         ...
+
+
+@runtime_checkable
+class Rewarded(Protocol):
+    """A space that rewards selections, for methods of reinforcement learning."""
+
+    def rewarded(self, batch: Batch, gates: Gates) -> tuple[Tensor, Tensor]:
+        """Loss of a batch at discrete gates, and the reward, the higher the better; scalars."""
+        ...

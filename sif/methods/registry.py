@@ -23,6 +23,7 @@ METHODS: Registry[MethodKind] = Registry(
         "gdas": "sif.methods.gdas:GDAS",
         "asng": "sif.methods.asng:ASNG",
         "asap": "sif.methods.asap:ASAP",
+        "enas": "sif.methods.enas:ENAS",
         "random-ws": "sif.methods.random_ws:RANDOM_WS",
         "random": "sif.methods.random_search:RANDOM",
         "tpe": "sif.methods.tpe:TPE",

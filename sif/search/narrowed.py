@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sif.core.gates import Block, Gates, Probing, Selection
 from sif.core.genotype import Genotype
-from sif.core.space import Batch, CountsSteps, ReplacementScored, Space
+from sif.core.space import Batch, CountsSteps, ReplacementScored, Rewarded, Space
 from sif.errors import ConfigError
 from sif.utils.registry import did_you_mean
 
@@ -52,6 +52,8 @@ class NarrowedSpace(nn.Module):
             self.count_step = self._count_step
         if isinstance(space, ReplacementScored):
             self.replacement_scores = self._replacement_scores
+        if isinstance(space, Rewarded):
+            self.rewarded = self._rewarded
 
     def full(self, gates: Gates) -> Gates:
         """Gates of all operations, with those left out at 0."""
@@ -111,6 +113,10 @@ class NarrowedSpace(nn.Module):
         spread = {name: self._spread(name, table) for name, table in told.items()}
         scores = self.space.replacement_scores(train, valid, self.full(gates), spread)
         return {name: table[:, self._kept[name].to(table.device)] for name, table in scores.items()}
+
+    def _rewarded(self, batch: Batch, gates: Gates) -> tuple[Tensor, Tensor]:
+        assert isinstance(self.space, Rewarded)  # noqa: S101
+        return self.space.rewarded(batch, self.full(gates))
 
 
 def _check(blocks: Sequence[Block], choices: Choices) -> None:

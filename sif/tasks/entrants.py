@@ -29,7 +29,7 @@ def entrants(
 
     Args:
         method: Ours.
-        baselines: Search methods and names of published designs.
+        baselines: Search methods and names of published designs, which go first: `enas` is both.
         cells: In place of our search: a published name, or a genotype file.
         published: Designs by name.
         design: Of a genotype.
@@ -37,7 +37,7 @@ def entrants(
     Raises:
         ConfigError, GenotypeError: A name that nobody has, or a file without such cells.
     """
-    controls = [name for name in baselines if cells or name != method]
+    controls = [name for name in baselines if cells or name != method or name in published]
     METHODS.named(method)
     known = (*METHODS.names(), *published)
     for name in controls:

@@ -116,6 +116,12 @@ class CNNSpace(CellSpace):
         """Cross-entropy of a batch under the gates."""
         return F.cross_entropy(self.logits(batch.images, gates), batch.labels)
 
+    def rewarded(self, batch: ImageBatch, gates: Gates) -> tuple[Tensor, Tensor]:
+        """Cross-entropy of a batch, and its accuracy (ENAS; Pham et al., ICML 2018, section 2)."""
+        logits = self.logits(batch.images, gates)
+        right = logits.argmax(dim=1) == batch.labels
+        return F.cross_entropy(logits, batch.labels), right.to(logits).mean()
+
     def extract(self, gates: Gates) -> CellNetwork:
         """The network of the selection with copies of the supernet's weights.
 

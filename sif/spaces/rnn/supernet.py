@@ -24,6 +24,10 @@ from sif.spaces.rnn.networks import (
 from sif.spaces.rnn.supercell import BLOCK, SPACE, RecurrentSpace
 from sif.utils.device import lowered
 
+REWARD, WORST = 80.0, 10.0
+"""Reward at perplexity 1, and the loss from which on it falls no more (Pham et al., ICML 2018,
+section 3.1, and ptb_enas_controller.py of melodyguan/enas)."""
+
 
 @dataclass(frozen=True, eq=False)
 class TextBatch:
@@ -81,6 +85,11 @@ class RNNSpace(RecurrentSpace):
             logits = F.linear(masked(outputs, masks.output), table, self.model.bias)
         batch.carry.value = outputs[-1].detach()
         return cross_entropy(logits.to(outputs), batch.targets)
+
+    def rewarded(self, batch: TextBatch, gates: Gates) -> tuple[Tensor, Tensor]:
+        """Loss of a window, and 80 / its perplexity, the reward of ENAS."""
+        loss = self.loss(batch, gates)
+        return loss, REWARD / loss.clamp(max=WORST).exp()
 
     def extract(self, gates: Gates) -> LanguageModel:
         """The language model of the selection with copies of the supernet's weights.
