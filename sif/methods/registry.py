@@ -24,6 +24,7 @@ METHODS: Registry[MethodKind] = Registry(
         "asng": "sif.methods.asng:ASNG",
         "asap": "sif.methods.asap:ASAP",
         "enas": "sif.methods.enas:ENAS",
+        "bayesnas": "sif.methods.bayesnas:BAYESNAS",
         "random-ws": "sif.methods.random_ws:RANDOM_WS",
         "random": "sif.methods.random_search:RANDOM",
         "tpe": "sif.methods.tpe:TPE",
