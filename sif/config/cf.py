@@ -355,7 +355,7 @@ class SearchConfig(SearchSection):
     arch_every: Annotated[Count, Unit("weight steps")] = Field(
         2,
         description="weight steps between two steps of alpha and of learned transforms; DARTS, "
-        "SNAS and GDAS always take 1",
+        "SNAS, GDAS, ASNG, ASAP, ENAS and BayesNAS always take 1",
     )
     transform_lr: Annotated[Rate, Unit("step size")] = Field(
         0.003, description="Adam step size of learned transforms"
@@ -441,7 +441,8 @@ class CFConfig(CommonConfig):
             "warmup": 0.5, "arch_start": "half_warmup", "explore": 0.3, "score": "replacement_loss",
             "arch_optimizer": "plain", "arch_lr": 0.3,
         },
-        **{name: {"arch_lr": 0.03} for name in RELAXATIONS},
+        **{name: {"arch_lr": 0.03} for name in (*RELAXATIONS, "asap")},
+        "enas": {"arch_lr": 3.5e-3},
         "random-ws": {"candidates": 100},
     }  # fmt: skip
 

@@ -134,7 +134,7 @@ class RNNConfig(CellsConfig):
     """
 
     method_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        name: {"arch_lr": 3e-3} for name in ("nasp", *RELAXATIONS)
+        name: {"arch_lr": 3e-3} for name in ("nasp", *RELAXATIONS, "asap")
     }  # as published for DARTS on Penn Treebank
 
     if TYPE_CHECKING:

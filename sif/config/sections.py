@@ -145,8 +145,8 @@ class SearchSection(Section):
     lr: Annotated[Rate, Unit("step size")] = Field(description="step size of the weights")
     arch_every: Annotated[Count, Unit("weight steps")] = Field(
         1,
-        description="weight steps between two architecture steps; DARTS, SNAS and GDAS always take "
-        "1",
+        description="weight steps between two architecture steps; DARTS, SNAS, GDAS, ASNG, ASAP, "
+        "ENAS and BayesNAS always take 1",
     )
     choices: dict[str, Names] = Field(
         {}, description="operations to choose from by block, such as operation: [multiply, plus]; "

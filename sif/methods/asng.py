@@ -184,7 +184,7 @@ class Asng:
         gradients = [torch.zeros_like(c) for c in self.chances]
         for row, weight in zip(rows, (weights / len(rows)).tolist(), strict=True):
             for gradient, chances, drawn in zip(gradients, self.chances, row, strict=True):
-                gradient -= weight * chances
+                gradient.sub_(weight * chances)
                 gradient[drawn] += weight
         white = [whitened(g, c) for g, c in zip(gradients, self.chances, strict=True)]
         along = torch.cat(white)

@@ -87,7 +87,7 @@ class BayesNASSettings(MethodSettings):
 
 
 def updated(switch: Tensor, gamma: Tensor, hessian: Tensor, sparsity: float) -> tuple[Tensor, ...]:
-    """gamma and omega after an update, elementwise, by Algorithm 1.
+    """The new gamma and omega after an update, elementwise, by Algorithm 1.
 
     Args:
         switch: Switches, at least 0.
@@ -124,7 +124,7 @@ class BayesNAS:
         self.switches = self._tables(1.0)
         self.gamma, self.omega = self._tables(1.0), self._tables(1.0)
         for gamma in self.gamma.values():  # no operation is ahead by its place in the table
-            gamma += INITIAL_NOISE * torch.randn(gamma.shape, generator=generator)
+            gamma.add_(torch.randn(gamma.shape, generator=generator), alpha=INITIAL_NOISE)
         self.kept = {b.name: torch.ones(b.shape, dtype=torch.bool) for b in space.blocks}
         self._optimizer = torch.optim.SGD(
             list(self.switches.values()), settings.arch_lr, settings.momentum
@@ -159,7 +159,7 @@ class BayesNAS:
         return self._mixture(self.switches)
 
     def arch_step(self, space: Space, train: Batch, valid: Batch) -> ArchReport:
-        """One proximal step of the switches on a validation batch, and an update where it is due."""
+        """One proximal step of the switches on a validation batch, and an update if it is due."""
         gradient = gate_gradient(space, valid, self._mixture(self.switches))
         slope = self._slope(gradient.gates, self.switches)
         for name, switch in self.switches.items():
@@ -191,7 +191,7 @@ class BayesNAS:
                 gradient = gate_gradient(space, valid, self._mixture(at))
                 ends.append(self._slope(gradient.gates, at))
             for name, table in total.items():
-                table += signs[name] * (ends[0][name] - ends[1][name]) / (2 * REACH)
+                table.add_(signs[name] * (ends[0][name] - ends[1][name]) / (2 * REACH))
         draws = self.settings.hessian_draws
         return {name: (table / draws).clamp(min=0.0) for name, table in total.items()}
 

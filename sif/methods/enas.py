@@ -122,11 +122,13 @@ class Controller(nn.Module):
 
     def drawn(self, generator: torch.Generator) -> tuple[Row, list[Tensor]]:
         """A drawn row with its log chances."""
-        return self(lambda _, log: int(torch.multinomial(log.exp(), 1, generator=generator)))
+        return self.forward(
+            lambda _, log: int(torch.multinomial(log.exp(), 1, generator=generator))
+        )
 
     def likeliest(self) -> tuple[Row, list[Tensor]]:
         """The row of the likeliest number at every place, with its log chances."""
-        return self(lambda _, log: int(log.argmax()))
+        return self.forward(lambda _, log: int(log.argmax()))
 
 
 def _kind(name: str) -> str:

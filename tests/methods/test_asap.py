@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -73,7 +74,7 @@ def test_a_search_ends_at_the_best_operation_of_each_edge_and_never_takes_one_ba
         method.weight_gates(step)
         left.append(method.kept["a"].clone())
         alphas.append(method.state_dict()["alpha"]["a"])
-    assert all(bool((a | b == a).all()) for a, b in zip(left, left[1:], strict=False))
+    assert all(bool((a | b == a).all()) for a, b in itertools.pairwise(left))
     counts = [int(table.sum()) for table in left]
     assert counts[0] == 8 and counts[-1] == 2 and len(set(counts)) > 3
     assert left[-1].int().argmax(1).tolist() == [1, 1]
@@ -138,7 +139,8 @@ def test_a_step_costs_less_once_operations_are_pruned() -> None:
     run = RUNS["cnn"]()
 
     def gates(space: Space) -> Gates:
-        return Gates(*(lambda w, f: (w, None, Probing(f)))(*some(space)))
+        weights, factors = some(space)
+        return Gates(weights, None, Probing(factors))
 
     whole = modules_run(run, lambda space: Gates(some(space)[0], None))
     assert modules_run(run, gates) < 0.7 * whole

@@ -23,9 +23,7 @@ TARGET = (-1, 3, -1, 1, -1)
 
 
 def method(blocks: tuple[Block, ...], seed: int = 0, noise: float = 0.0) -> Asng:
-    return Asng(
-        space(blocks, noise), AsngSettings(), Plan(10), torch.Generator().manual_seed(seed)
-    )
+    return Asng(space(blocks, noise), AsngSettings(), Plan(10), torch.Generator().manual_seed(seed))
 
 
 def space(blocks: tuple[Block, ...], noise: float = 0.0) -> PlantedSpace:

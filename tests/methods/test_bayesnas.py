@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -74,7 +75,7 @@ def test_a_loss_that_ignores_a_switch_gives_it_no_relevance() -> None:
 
 def test_the_hessian_is_that_of_autograd_in_the_mean() -> None:
     space = planted((1.0, 0.0, 0.5, 0.0, 0.0))
-    method = bayesnas(space, 10, hessian_draws=800)
+    method = bayesnas(space, 10, hessian_draws=250)
     with torch.no_grad():
         method.switches["mix"].copy_(torch.tensor([[0.9, 0.2, 0.5, 0.7, 0.1, 1.3]], dtype=F64))
 
@@ -83,7 +84,7 @@ def test_the_hessian_is_that_of_autograd_in_the_mean() -> None:
 
     exact = torch.autograd.functional.hessian(loss, method.switches["mix"][0]).diagonal()
     found = method.hessian(space, None)["mix"][0]
-    torch.testing.assert_close(found, exact, rtol=0.15, atol=0.05)
+    torch.testing.assert_close(found, exact, rtol=0.2, atol=0.1)
 
 
 def test_switches_descend_on_the_loss_and_the_lasso() -> None:
@@ -137,15 +138,16 @@ def test_irrelevant_operations_of_a_planted_mixture_are_pruned_first() -> None:
     assert dict(method.best_gates().choices()) == {"mix": (0,)}
     variances = method.variances()["mix"][0]
     assert variances[0] > variances[2] > variances[[1, 3, 4]].max()
-    assert all(bool(a) or not b for t in range(199) for a, b in zip(left[t], left[t + 1], strict=True))
+    for before, after in itertools.pairwise(left):
+        assert all(a or not b for a, b in zip(before, after, strict=True))  # pruned for good
 
 
 def test_updates_are_spread_over_the_steps_of_the_switches() -> None:
     space, taken = planted((1.0, 0.0, 0.5, 0.0, 0.0)), []
     given = BayesNASSettings(updates=3)
     method = BayesNAS(space, given, Plan(10, resting=1), torch.Generator().manual_seed(0))
-    method.update = lambda hessian: taken.append(step)  # type: ignore[method-assign]
-    for step in range(1, 10):
+    method.update = lambda hessian: taken.append(method._taken)  # type: ignore[method-assign]
+    for _ in range(9):
         method.arch_step(space, None, None)
     assert taken == [3, 6, 9]
     gates = method.weight_gates(0)

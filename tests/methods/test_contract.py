@@ -71,7 +71,7 @@ def images() -> MethodRun:
         epochs=3, steps=3, candidate_epochs=1, lr=0.05, weight_decay=1e-4, max_norm=5.0,
     )  # fmt: skip
     nasp = {"warmup": 0.4, "arch_lr": 0.1, "arch_optimizer": "plain", "explore": 0.5}
-    methods = {"nasp": nasp, "nsga2": {"population": 2}}
+    methods = {"nasp": nasp, "nsga2": {"population": 2}, "bayesnas": {"hessian_draws": 1}}
 
     def space(mixed: bool) -> CNNSpace:
         with seeded(RUNTIME, "space"):
@@ -109,6 +109,7 @@ RUNS: dict[str, Callable[[], MethodRun]] = {
     "cnn": images,
     "rnn": text,
 }
+PRUNING, DRAWING = ("asap", "bayesnas"), ("asng", "enas")
 NEEDS = {"tpe": "optuna", "nsga2": "pymoo"}
 REFUSED = {("exhaustive", "cnn"): "at most 10,000 selections, found ~1e18"}
 
@@ -158,12 +159,14 @@ def test_candidates_of_every_space_may_be_trained_by_other_processes(
 def test_other_seeds_search_otherwise() -> None:
     run = functions("primitives")
     other = replace(run, runtime=make_runtime("cpu", 1, threads=1))
-    for method in ("random", "nasp", "snas", "gdas", "random-ws"):
+    for method in ("random", "nasp", "snas", "gdas", "random-ws", *PRUNING, *DRAWING):
         ours, theirs = (Trial(method, r).search() for r in (run, other))
         assert ours.history[0]["alpha"] != theirs.history[0]["alpha"]
 
 
-@pytest.mark.parametrize("method", ["darts-1", "darts-2", "snas", "gdas", "random-ws"])
+@pytest.mark.parametrize(
+    "method", ["darts-1", "darts-2", "snas", "gdas", "random-ws", *PRUNING, *DRAWING]
+)
 def test_methods_that_share_weights_refuse_a_space_that_does_not(method: str) -> None:
     run = functions("staged")
     told = f"method: expected one of nasp, .* in the space staged, .*, found {method};"
@@ -352,9 +355,9 @@ def test_a_resumed_search_of_seconds_keeps_its_plan_and_its_clock() -> None:
     assert found.cpu_seconds > saved["cpu_seconds"]
 
 
-@pytest.mark.parametrize("method", ["darts-1", "darts-2", "snas", "gdas"])
+@pytest.mark.parametrize("method", ["darts-1", "darts-2", "snas", "gdas", "asap", *DRAWING])
 @pytest.mark.parametrize("budget", [{}, {"steps": None, "epochs": 3}])
-def test_relaxations_step_alpha_after_every_weight_step(
+def test_all_but_nasp_step_alpha_after_every_weight_step(
     method: str, budget: dict[str, int | None]
 ) -> None:
     run = functions("primitives")

@@ -67,8 +67,8 @@ def test_reinforce_is_in_expectation_the_gradient_of_mean_reward_and_entropy(
         exact = exact + chance * (reward - 0.3 * log_chance(row, log))
         part, _ = surrogate(row, log, reward, 0.3, baseline)
         grads = torch.autograd.grad(part, parameters, retain_graph=True, materialize_grads=True)
-        for sum_, grad in zip(estimate, grads, strict=True):
-            sum_ += float(chance.detach()) * grad
+        for mean, grad in zip(estimate, grads, strict=True):
+            mean.add_(grad, alpha=float(chance.detach()))
     assert total == pytest.approx(1.0)
     expected = torch.autograd.grad(exact, parameters, materialize_grads=True)
     for ours, grad in zip(estimate, expected, strict=True):

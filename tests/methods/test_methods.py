@@ -17,7 +17,11 @@ from sif.core.gates import Gates, Selection
 from sif.core.method import ChoosesAtEnd, LearnsArchitecture, Method, Plan
 from sif.core.probe import gate_gradient
 from sif.core.proximal import project, weight_step
+from sif.methods.asap import Asap, AsapSettings
+from sif.methods.asng import Asng, AsngSettings
+from sif.methods.bayesnas import BayesNAS, BayesNASSettings
 from sif.methods.darts import Darts
+from sif.methods.enas import Enas, EnasSettings
 from sif.methods.fixed import fixed
 from sif.methods.gdas import TEMPERATURES as GDAS_TEMPERATURES
 from sif.methods.gdas import Gdas, log_odds
@@ -44,6 +48,10 @@ MAKE: dict[str, Callable[[CNNSpace, torch.Generator], Method]] = {
     "snas": lambda s, g: Snas(s, FAST, Plan(6), g),
     "gdas": lambda s, g: Gdas(s, FAST, Plan(6), g),
     "random-ws": lambda s, g: RandomWS(s, RandomWSSettings(candidates=3), Plan(6), g),
+    "asng": lambda s, g: Asng(s, AsngSettings(), Plan(6), g),
+    "asap": lambda s, g: Asap(s, AsapSettings(arch_lr=0.5, last_temperature=0.01), Plan(6), g),
+    "enas": lambda s, g: Enas(s, EnasSettings(hidden=8, arch_lr=0.1), Plan(6), g),
+    "bayesnas": lambda s, g: BayesNAS(s, BayesNASSettings(hessian_draws=1), Plan(4), g),
 }
 
 
@@ -378,6 +386,10 @@ def test_learned_transforms_descend_under_every_method() -> None:
         "snas": lambda s, g: Snas(s, RelaxationSettings(), Plan(3), g),
         "gdas": lambda s, g: Gdas(s, RelaxationSettings(), Plan(3), g),
         "random-ws": lambda s, g: random_ws(s, RandomWSSettings(), Plan(3), g),
+        "asng": lambda s, g: Asng(s, AsngSettings(), Plan(3), g),
+        "asap": lambda s, g: Asap(s, AsapSettings(), Plan(3), g),
+        "enas": lambda s, g: Enas(s, EnasSettings(), Plan(3), g),
+        "bayesnas": lambda s, g: BayesNAS(s, BayesNASSettings(), Plan(3), g),
         "fixed": lambda s, g: fixed(s, Selection({"operation": [0]}), 3e-3),
     }
     for make in made.values():
