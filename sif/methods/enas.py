@@ -150,7 +150,7 @@ def path_entropy(log_chances: Sequence[Tensor]) -> Tensor:
 def surrogate(
     row: Row, log_chances: Sequence[Tensor], reward: float, entropy: float, baseline: float
 ) -> tuple[Tensor, float]:
-    """What REINFORCE descends on for one drawn row, and the reward with its bonus.
+    """The loss on which REINFORCE descends for a drawn row, and the reward with its bonus.
 
     In expectation over rows, its gradient is that of -(mean reward + `entropy` * entropy of the
     rows), whatever the baseline.

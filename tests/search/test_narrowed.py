@@ -12,12 +12,14 @@ import torch
 import sif
 from sif.core.gates import Gates, Probing, Selection
 from sif.core.probe import gate_gradient
-from sif.core.space import CountsSteps, ReplacementScored
+from sif.core.selections import Selections
+from sif.core.space import CountsSteps, ReplacementScored, Rewarded
 from sif.errors import ConfigError
 from sif.search.narrowed import NarrowedSpace, judging
 from sif.spaces.interaction.design import SPECS
 from sif.spaces.interaction.supernet import FunctionSpace
 from sif.testing import InteractionCase
+from tests.methods.test_contract import RUNS
 
 KEPT = {"operation": ["plus", "min"], "user": ["~abs"]}
 CASE = InteractionCase("primitives", "squared")
@@ -93,6 +95,18 @@ def test_a_narrowed_space_can_do_what_the_space_can() -> None:
     whole, narrow = spaces()
     assert isinstance(narrow, ReplacementScored) == isinstance(whole, ReplacementScored)
     assert isinstance(narrow, CountsSteps) == isinstance(whole, CountsSteps)
+    assert isinstance(narrow, Rewarded) == isinstance(whole, Rewarded)
+
+
+def test_a_reward_is_that_of_the_space() -> None:
+    run = RUNS["cnn"]()
+    cells, batch = run.make_space(False), run.streams()[1].next()
+    operations = cells.blocks[0].operations[2:4]
+    narrow = NarrowedSpace(cells, {"normal": operations})
+    assert isinstance(cells, Rewarded) and isinstance(narrow, Rewarded)
+    gates = Selections(narrow.blocks).numbered(1).to_gates(narrow.blocks)
+    found = narrow.rewarded(batch, gates)
+    assert found == cells.rewarded(batch, narrow.full(gates))
 
 
 @pytest.mark.parametrize(
