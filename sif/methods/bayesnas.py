@@ -1,9 +1,9 @@
 """BayesNAS: one-shot pruning by automatic relevance determination (Zhou et al., ICML 2019).
 
-A mixture multiplies the output of every operation by two switches: its own, and that of its edge.
-A switch w has a Gaussian prior of variance gamma. Between updates the switches descend on the loss
-plus the re-weighted lasso, lambda * omega * |w|. An update takes the posterior by a Laplace
-approximation with the Hessian h of the loss by w (Algorithm 1):
+A mixture multiplies the output of every operation by two switches: its own, and that of its edge
+if the node may drop the edge. A switch w has a Gaussian prior of variance gamma. Between updates
+the switches descend on the loss plus the re-weighted lasso, lambda * omega * |w|. An update takes
+the posterior by a Laplace approximation with the Hessian h of the loss by w (Algorithm 1):
 
     C = 1 / (1 / gamma + h / lambda),  omega^2 = 1 / gamma - C / gamma^2,  gamma = |w| / omega
 
@@ -15,10 +15,10 @@ Differences from the paper: switches move on validation batches, as in every met
 loop; updates are spread over the search, where the published code trains the weights for an epoch,
 then the switches for one, and updates once; the Hessian is the diagonal by Hutchinson's
 estimate with differences of gradients, not layer by layer, and at least lambda, since the formula
-gives a loss that ignores a switch no bound; switches stay at 0 or above, since the weights can
-carry a sign; the cells of a kind share their switches; an output is divided by the number of
-operations on its edge, so that a mixture starts at their mean; what the best selection needs is
-never pruned.
+gives a loss that ignores a switch no bound; the products of switches are divided by their mean
+sum over a node's edges, which does what batch normalization does in the published networks:
+only their ratios count; switches stay at `LEAST` or above, since the weights can carry a sign; the
+cells of a kind share their switches; what the best selection needs is never pruned.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ NOT_PRUNED = 1 / (2 * math.pi * math.e)
 """Variance at which the entropy of a Gaussian is 0."""
 REACH = 1e-2
 """Step of the difference of gradients, in units of a switch."""
+LEAST = 2 * REACH
+"""Smallest switch: of a variance that is pruned, and positive at either end of a difference."""
 
 
 class BayesNASSettings(MethodSettings):
@@ -86,6 +88,23 @@ class BayesNASSettings(MethodSettings):
         return self.pretraining
 
 
+def _may_drop(block: Block) -> Tensor:
+    """(n_edges) float64: 1 where the node has more edges than it keeps."""
+    entering = [block.nodes.count(node) for node in block.nodes]
+    return (torch.tensor(entering) > block.edges_per_node).double()
+
+
+def mixed(switches: Tensor, kept: Tensor, block: Block) -> Tensor:
+    """Gates (n_edges, n_ops) of switches (n_edges, n_ops + 1): their products, in proportion.
+
+    Those of the edges into a node sum to the number of these edges; what is not kept is 0.
+    """
+    products = switches[:, :-1] * switches[:, -1:] * kept
+    same = torch.tensor(block.nodes)[:, None] == torch.tensor(block.nodes)
+    mean = (same.to(products) @ products.sum(dim=1)) / same.sum(dim=1)
+    return products / mean[:, None]
+
+
 def updated(switch: Tensor, gamma: Tensor, hessian: Tensor, sparsity: float) -> tuple[Tensor, ...]:
     """The new gamma and omega after an update, elementwise, by Algorithm 1.
 
@@ -122,6 +141,9 @@ class BayesNAS:
         self._taken = 0
         # Of each block, the switches of its operations, then in the last column of its edges.
         self.switches = self._tables(1.0)
+        self._moving = self._tables(1.0)
+        for block in space.blocks:
+            self._moving[block.name][:, -1] = _may_drop(block)
         self.gamma, self.omega = self._tables(1.0), self._tables(1.0)
         for gamma in self.gamma.values():  # no operation is ahead by its place in the table
             gamma.add_(torch.randn(gamma.shape, generator=generator), alpha=INITIAL_NOISE)
@@ -138,20 +160,18 @@ class BayesNAS:
         }
 
     def _mixture(self, switches: Mapping[str, Tensor]) -> Gates:
-        """The gates at switches: products of the two, over the number of operations."""
-        weights = {
-            name: table[:, :-1] * table[:, -1:] * self.kept[name] / (table.shape[1] - 1)
-            for name, table in switches.items()
-        }
+        """The gates at switches."""
+        weights = {b.name: mixed(switches[b.name], self.kept[b.name], b) for b in self._blocks}
         return Gates(weights, None, Probing({n: kept.double() for n, kept in self.kept.items()}))
 
     def _slope(self, by_gate: Mapping[str, Tensor], switches: Mapping[str, Tensor]) -> Alpha:
         """Derivatives by switches, of those by the gates that they make."""
         slopes = {}
-        for name, table in switches.items():
-            inner = by_gate[name].to(table) * self.kept[name] / (table.shape[1] - 1)
-            by_edge = (inner * table[:, :-1]).sum(dim=1, keepdim=True)
-            slopes[name] = torch.cat([inner * table[:, -1:], by_edge], dim=1)
+        for block in self._blocks:
+            leaf = switches[block.name].clone().requires_grad_()
+            gates = mixed(leaf, self.kept[block.name], block)
+            (slope,) = torch.autograd.grad(gates, leaf, by_gate[block.name].to(gates))
+            slopes[block.name] = slope * self._moving[block.name]
         return slopes
 
     def weight_gates(self, step: int) -> Gates:
@@ -163,10 +183,11 @@ class BayesNAS:
         gradient = gate_gradient(space, valid, self._mixture(self.switches))
         slope = self._slope(gradient.gates, self.switches)
         for name, switch in self.switches.items():
-            switch.grad = slope[name] + self.settings.sparsity * self.omega[name]
+            lasso = self.settings.sparsity * self.omega[name] * self._moving[name]
+            switch.grad = slope[name] + lasso
         self._optimizer.step()
         for switch in self.switches.values():
-            switch.clamp_(min=0.0)  # where the lasso has its kink
+            switch.clamp_(min=LEAST)
         self._continuous.descend(gradient.arch)
         before = self._taken * self.settings.updates // self._total
         self._taken += 1
@@ -182,8 +203,8 @@ class BayesNAS:
         total = self._tables(0.0)
         for _ in range(self.settings.hessian_draws):
             signs = {
-                name: 2.0 * torch.randint(2, t.shape, generator=self._generator) - 1.0
-                for name, t in total.items()
+                name: moves * (2.0 * torch.randint(2, moves.shape, generator=self._generator) - 1.0)
+                for name, moves in self._moving.items()
             }
             ends = []
             for side in (REACH, -REACH):
@@ -207,11 +228,11 @@ class BayesNAS:
             self.kept[name] = self.kept[name] & alive
 
     def variances(self) -> Alpha:
-        """Block name to (n_edges, n_ops): the variance of each candidate, by both switches."""
+        """Block name to (n_edges, n_ops): the variance of each candidate, by its switches."""
         found = {}
         for name, gamma in self.gamma.items():
-            inverse = 1 / gamma[:, :-1] + 1 / gamma[:, -1:]
-            found[name] = 1 / inverse  # 0 where a gamma is
+            precision = self._moving[name] / gamma
+            found[name] = 1 / (precision[:, :-1] + precision[:, -1:])
         return found
 
     def best_gates(self) -> Gates:

@@ -124,7 +124,7 @@ class FunctionSpace(nn.Module):
         if gates.active is None and self.context.own_tables:
             weights = enumerate(gates.weights[OPERATION_BLOCK][0].tolist())
             norms = [w * self.tables_of(k).squared_norm(strengths) for k, w in weights if w]
-            return torch.stack(norms).sum()
+            return torch.stack(norms).sum() if norms else self.reference_tensor().new_zeros(())
         operation = 0 if gates.active is None else gates.active[OPERATION_BLOCK][0]
         return self.tables_of(operation).squared_norm(strengths)
 
