@@ -3,8 +3,8 @@
 Every choice of a selection (which edges a node keeps, the operation of each) is drawn from a
 categorical distribution of its own. A step draws a few selections, ranks them by their losses on
 one validation batch, and moves the chances along the natural gradient in their expectation
-parameters (section 3). Its length in the Fisher metric, the trust region, grows while successive
-gradients agree and shrinks where they are noise (section 4). The weights train under draws.
+parameters. Its length in the Fisher metric, the trust region, grows while successive
+gradients agree and shrinks where they are noise. The weights train under draws.
 
 Differences from the paper: alpha moves on validation batches, as in every method of the search
 loop; a weight step trains one drawn selection, not the mean over several; the margin assumes a
@@ -32,18 +32,18 @@ from sif.utils.units import Unit
 
 
 class AsngSettings(MethodSettings):
-    """Settings of ASNG; the published defaults but for `margin_choices`."""
+    """Settings of ASNG; the defaults of the published AdaptiveSNG but for `margin_choices`."""
 
     samples: Annotated[int, Field(ge=2, le=1024), Unit("selections")] = Field(
-        2, description="selections drawn and ranked per architecture step, lambda (section 5)"
+        2, description="selections drawn and ranked per architecture step, lambda"
     )
     agreement: Annotated[Rate, Unit("-")] = Field(
         1.5,
         description="threshold on the agreement of successive gradients, above which the trust "
-        "region grows, alpha (section 4)",
+        "region grows, alpha",
     )
     first_radius: Annotated[Rate, Unit("Fisher norm")] = Field(
-        1.0, description="first radius of the trust region, delta_init (section 5)"
+        1.0, description="first radius of the trust region, delta_init"
     )
     margin_choices: Annotated[Count, Unit("choices")] = Field(
         10,
@@ -56,7 +56,7 @@ class AsngSettings(MethodSettings):
 def utilities(losses: Sequence[float]) -> Tensor:
     """Weights of drawn selections by rank, (n) float64: 1/m the best m, -1/m the worst.
 
-    m is a quarter of n, rounded up (section 5). Equal losses share their weights, so that they sum
+    m is a quarter of n, rounded up. Equal losses share their weights, so that they sum
     to 0 where all are equal.
     """
     n = len(losses)
@@ -95,7 +95,7 @@ def inside(chances: Tensor, least: float) -> Tensor:
 
 
 class TrustRegion:
-    """The radius of natural gradient steps, by the agreement of successive gradients (section 4).
+    """The radius of natural gradient steps, by the agreement of successive gradients.
 
     Args:
         free: Number of free parameters of the distribution, at least 1.

@@ -74,8 +74,8 @@ class BayesNASSettings(MethodSettings):
     )
     threshold: Annotated[Rate, Unit("variance")] = Field(
         NOT_PRUNED,
-        description="variance up to which a candidate is pruned; by default that of entropy 0 "
-        "(section 3.4)",
+        description="variance up to which a candidate is pruned; by default that of entropy 0, "
+        "as in Algorithm 1",
     )
 
     def resting_steps(self, warmup: int, steps: int, unit: int) -> int:

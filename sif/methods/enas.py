@@ -41,7 +41,7 @@ INITIAL = 0.1
 class EnasSettings(MethodSettings):
     """Settings of ENAS, as in section 3.1 of the paper and its code (melodyguan/enas)."""
 
-    hidden: Dimension = Field(100, description="size of the controller's state (section 2.1)")
+    hidden: Dimension = Field(100, description="size of the controller's state (section 2.2)")
     arch_lr: Annotated[Rate, Unit("step size")] = Field(
         3.5e-4, description="Adam step size of the controller"
     )

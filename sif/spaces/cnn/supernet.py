@@ -117,7 +117,7 @@ class CNNSpace(CellSpace):
         return F.cross_entropy(self.logits(batch.images, gates), batch.labels)
 
     def rewarded(self, batch: ImageBatch, gates: Gates) -> tuple[Tensor, Tensor]:
-        """Cross-entropy of a batch, and its accuracy (ENAS; Pham et al., ICML 2018, section 2)."""
+        """Cross-entropy of a batch, and its accuracy, the reward of ENAS (section 2.2)."""
         logits = self.logits(batch.images, gates)
         right = logits.argmax(dim=1) == batch.labels
         return F.cross_entropy(logits, batch.labels), right.to(logits).mean()

@@ -137,4 +137,5 @@ class ScalesSpace(CellSpace):
 def _gated(block: str, gates: Gates, candidates: Sequence[Candidate]) -> Tensor:
     """The output of a block of one edge."""
     active = None if gates.active is None else gates.active[block][0]
-    return gated_output(gates.weights[block][0], active, candidates, gates.running(block))
+    factors = gates.running(block) if active is None else None
+    return gated_output(gates.weights[block][0], active, candidates, factors)
