@@ -72,7 +72,7 @@ class Stand:
         kept = known[known < len(factors.items)]
         folded = factors.folded(rows.weighted(trained)[asked])
         products = np.zeros_like(shares)
-        products[: len(kept)] = factors.items[kept] @ folded.T
+        products[: len(kept)] = factors.weights(kept, folded)
         return cls(asked, known, shares, products * uneven(asked), constants)
 
     def own(self, scales: tuple[float, float]) -> Numbers:

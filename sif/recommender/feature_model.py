@@ -36,11 +36,11 @@ def with_feature_model(
         return model
     trained = ~rule.never_recommended
     rows = feature_rows(table, model)
-    known = sp.csr_matrix(sp.diags(trained.astype(np.float32)) @ rows.weighted(trained))
-    if not known.nnz:
+    weighted = rows.weighted(trained)
+    if not weighted.nnz:
         return model
     pairs = _ones(sp.csr_matrix(model.seen))
-    factors = FeatureFactors.fit(pairs, known, params, derive_seed(seed, "features"), threads)
+    factors = FeatureFactors.fit(pairs, weighted, params, derive_seed(seed, "features"), threads)
     scales = _scales(model.trained, rows, trained, factors, pairs, seed)
     return replace(model, feature_factors=factors, alike_scales=scales)
 

@@ -65,8 +65,8 @@ def refused(*sets: str, task: str = "cf", file: Path | None = None) -> str:
         ("methods.random-ws.candidates=0", "methods.random-ws.candidates: expected a number gre"),
         ("methods.nsap.explore=0.1",
          ("settings: methods: expected one of nasp, darts-1, darts-2, snas, gdas, asng, asap, "
-          "enas, bayesnas, random-ws, random, tpe, nsga2, regularized-evolution, local-search, pnas, "
-          "popnas, successive-halving, exhaustive, found 'nsap'; did you mean 'nasp'?")),
+          "enas, bayesnas, random-ws, random, tpe, nsga2, regularized-evolution, local-search, "
+          "pnas, popnas, successive-halving, exhaustive, found 'nsap'; did you mean 'nasp'?")),
         ("methods.random.seed=1", "methods.random.seed: unknown key"),
     ],
 )  # fmt: skip

@@ -46,7 +46,7 @@ USERS = 2_000
 """Validation users that constants are chosen by, drawn where there are more."""
 GRIDS: Mapping[str, tuple[float, ...]] = {
     "ridge": (0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
-    "factors": (0.0, 0.5, 1.0, 2.0, 4.0),
+    "factors": (0.0, 0.5, 1.0, 2.0, 4.0, 8.0),
     "own": (0.0, 0.25, 0.5, 1.0, 2.0, 4.0),
     "idf": (0.0, 0.5, 1.0, 1.5, 2.0),
 }
