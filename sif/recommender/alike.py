@@ -7,6 +7,7 @@ of their weights in an item-item model. Its scores are then in the units of all 
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,6 +39,7 @@ from sif.spaces.linear.weights import ItemWeights
 Ids = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Numbers = NDArray[np.float32]
+_logger = logging.getLogger("sif")
 WRITTEN = 20_000
 """Items of a filter whose weights are written out, so that new ones can be added: 1.6 GB."""
 
@@ -75,6 +77,15 @@ class Stand:
         products[: len(kept)] = factors.weights(kept, folded)
         return cls(asked, known, shares, products * uneven(asked), constants)
 
+    @property
+    def parts(self) -> float:
+        """Deviations that the parts of an item-item model's answer add up to, at most.
+
+        Divided by them, a new item's scores are as far apart as the weights alone say.
+        """
+        constants = self.constants
+        return 1 + constants.own + (0.0 if self.factors is None else constants.factors)
+
     def own(self, scales: tuple[float, float]) -> Numbers:
         """Weights from known items for the others, beside their share of the weights.
 
@@ -103,11 +114,12 @@ def answered(
     Raises:
         ConfigError: A filter of more items than weights between all of them have room for.
     """
-    level = np.float32(stand.constants.level)
-    shares = level * stand.shares
+    level = stand.constants.level
     if isinstance(network, InteractionNetwork):
-        return _with_vectors(network, stand.items, stand.known, torch.from_numpy(shares))
-    own = level * stand.own(scales)
+        vectors = torch.from_numpy(np.float32(level) * stand.shares)
+        return _with_vectors(network, stand.items, stand.known, vectors)
+    factor = np.float32(level / stand.parts)
+    shares, own = factor * stand.shares, factor * stand.own(scales)
     columns = with_columns(between_items(network), stand.items, stand.known, shares, own)
     return fresh(network).take(columns).compact(network.precision)
 
@@ -174,9 +186,20 @@ def with_items(model: ServedModel, table: Any, id_column: str | None = None) -> 
     fresh_names = names[model.vocabularies[1].lookup(names) < 0]
     longer_model = with_room(model, fresh_names)
     longer_model = replace(longer_model, item_features=known.joined(further))
-    untrained = np.unique(longer_model.untrained[1])
     asked = longer_model.vocabularies[1].lookup(names)
-    return answering(longer_model, np.intersect1d(asked, untrained))
+    touched = np.intersect1d(asked, touched_items(model))
+    if len(touched):
+        told = "1 item has" if len(touched) == 1 else f"{len(touched):,} items have"
+        _logger.warning("add_items: %s interactions, which go on to answer", told)
+    bare = np.setdiff1d(np.intersect1d(asked, longer_model.untrained[1]), touched)
+    return answering(longer_model, bare)
+
+
+def touched_items(model: ServedModel) -> Ids:
+    """Numbers of the items with interactions, those that came after the fit among them."""
+    trained = np.ones(len(model.vocabularies[1]), np.bool_)
+    trained[model.untrained[1]] = False
+    return np.union1d(np.flatnonzero(trained), np.unique(model.seen.indices))
 
 
 def answering(model: ServedModel, items: Ids | None = None) -> ServedModel:

@@ -17,7 +17,7 @@ from sif.spaces.linear.network import OrderNetwork
 from sif.utils.random import derive_seed
 
 USERS, ITEMS = 1_000, 256
-"""Users and trained items, about, that tell deviations of scores."""
+"""Users and trained items, at most a quarter of all, that tell deviations of scores."""
 
 
 def with_feature_model(
@@ -51,12 +51,13 @@ def _scales(
 ) -> tuple[float, float]:  # fmt: skip
     """Deviation of scores by the weights over those by shares and by factors, on known items."""
     draws = np.random.default_rng(derive_seed(seed, "features", "scales"))
-    items = draws.permutation(np.flatnonzero(trained))[:ITEMS]
+    known = np.flatnonzero(trained)
+    items = draws.permutation(known)[: min(ITEMS, max(1, len(known) // 4))]
     others = trained.copy()
     others[items] = False
     stand = Stand.of(rows, others, items, Alikeness(), factors)
     if not len(stand.items) or stand.factors is None:
-        return 1.0, 1.0
+        return 0.0, 0.0  # nothing tells, so nothing is added
     users = np.flatnonzero(np.diff(pairs.indptr))
     some = pairs[users[:: max(1, len(users) // USERS)]]
     weights: Any = network.item_weights
@@ -65,7 +66,7 @@ def _scales(
     said = float(np.std(weights.scores(latest)[:, stand.known] @ stand.shares))
     here = some[:, stand.known]
     spreads = (float(np.std(here @ part)) for part in (stand.shares, stand.factors))
-    first, second = (said / spread if spread else 1.0 for spread in spreads)
+    first, second = (said / spread if spread else 0.0 for spread in spreads)
     return first, second
 
 

@@ -12,7 +12,7 @@ from sif.data.features.columns import Column
 from sif.data.features.table import Features
 from sif.data.interactions import Vocabulary
 from sif.errors import ConfigError
-from sif.recommender.alike import answering, with_room
+from sif.recommender.alike import answering, touched_items, with_room
 from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.model import ServedModel
 from sif.recommender.user_stand import UserStand
@@ -53,13 +53,13 @@ def feature_reasons(model: ServedModel, user: int, item: int) -> list[FeatureRea
     """
     if model.item_features is None and model.user_features is None:
         raise ConfigError("explain_features: expected a model with item_features, found none")
-    found = []
-    if model.item_features is not None and item in model.untrained[1]:
+    found, is_bare = [], item not in touched_items(model)
+    if model.item_features is not None and is_bare:
         found += _of_item(model, model.item_features, user, item)
     is_cold = model.rule is not None and bool(model.rule.cold_users[user])
     if model.user_features is not None and model.user_stand is not None and is_cold:
         found += _of_user(model, model.user_features, model.user_stand, user, item)
-    elif item not in model.untrained[1] or model.item_features is None:
+    elif not is_bare or model.item_features is None or is_cold:
         raise ConfigError(_refusal(model, user, item, is_cold))
     return sorted(found, key=lambda reason: -reason.score)
 

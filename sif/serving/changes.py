@@ -304,15 +304,16 @@ def grown(model: ServedModel, events: Iterable[Change]) -> ServedModel:
 
 
 def _table(rows: Sequence[tuple[Any, Any]], known: Features | None) -> pd.DataFrame:
-    """Ids with their features as a table.
+    """Ids with their features as a table; of an id that came again the last row.
 
     Raises:
         DataError: A column that the model does not know.
     """
-    frame = pd.DataFrame([features for _, features in rows])
+    last = {str(name): features for name, features in rows}
+    frame = pd.DataFrame(list(last.values()))
     if known is not None:
         refuse_unknown_columns(known, frame.columns)
-    return frame.assign(**{_ID: [str(name) for name, _ in rows]})
+    return frame.assign(**{_ID: list(last)})
 
 
 def _runs(asked: list[_Asked]) -> list[list[_Asked]]:

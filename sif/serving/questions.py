@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sif.config import did_you_mean
 from sif.data.interactions.ids import LONGEST
@@ -154,6 +154,11 @@ class _New(Body):
         """The fields that it has."""
         return tuple(type(self).model_fields)
 
+    @property
+    def name(self) -> str:
+        """Its id as a text."""
+        return str(getattr(self, self.columns[-1]))
+
 
 class NewItem(_New):
     """One item that nobody has touched, with what it is."""
@@ -167,20 +172,38 @@ class NewUser(_New):
     user: Id = Field(description="a user, new or without interactions")
 
 
+N = TypeVar("N", bound=_New)
 Change = Event | NewItem | NewUser
 """Something that the model takes in."""
+
+
+def _distinct(rows: list[N]) -> list[N]:
+    """The rows, each of another id."""
+    seen = set[str]()
+    for row in rows:
+        if row.name in seen:
+            place = f"{row.columns[-1]}s"
+            raise ValueError(f"{place}: expected one entry for each id, found {row.name!r} again")
+        seen.add(row.name)
+    return rows
 
 
 class ItemsBody(Body):
     """Items that nobody has touched."""
 
-    items: Annotated[list[NewItem], Field(min_length=1, max_length=MOST_QUESTIONS, fail_fast=True)]
+    items: Annotated[
+        list[NewItem], Field(min_length=1, max_length=MOST_QUESTIONS, fail_fast=True),
+        AfterValidator(_distinct),
+    ]  # fmt: skip
 
 
 class UsersBody(Body):
     """Users without interactions."""
 
-    users: Annotated[list[NewUser], Field(min_length=1, max_length=MOST_QUESTIONS, fail_fast=True)]
+    users: Annotated[
+        list[NewUser], Field(min_length=1, max_length=MOST_QUESTIONS, fail_fast=True),
+        AfterValidator(_distinct),
+    ]  # fmt: skip
 
 
 class EventsBody(Body):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 import sif
 from sif.errors import ConfigError, DataError
+from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.recommender import Recommender
 
 KINDS = 4
@@ -52,6 +54,11 @@ def fitted() -> Callable[[str], Recommender]:
         return known[name]
 
     return made
+
+
+def copied(model: Recommender) -> Recommender:
+    """A copy, which may change."""
+    return copy.deepcopy(model)
 
 
 NEW = pd.DataFrame({"item": ["n1", "n2", "alone"], "kind": ["k1", "k2", "unseen"]})
@@ -144,3 +151,31 @@ def test_a_liked_tag_adds_more_than_a_foreign_one() -> None:
     model.add_items(pd.DataFrame({"item": ["n"], "tags": [["k1", "k2"]]}))
     reasons = model.explain_features("u1", "n").set_index("value").score
     assert reasons["k1"] > 2 * abs(reasons["k2"])
+
+
+def test_scores_of_new_items_are_in_the_units_of_known_ones(
+    fitted: Callable[[str], Recommender],
+) -> None:
+    """Also in catalogs so small that all items could tell the deviations."""
+    model = copied(fitted("closed"))
+    model.add_items(pd.DataFrame({"item": ["n0", "n1"], "kind": ["k0", "k1"]}))
+    served = model.fitted_model()
+    scores = IndexedRecommender(served).scores(np.arange(80))
+    new = served.vocabularies[1].lookup(["n0", "n1"])
+    known = np.setdiff1d(np.arange(scores.shape[1]), new)
+    spread = scores[:, known][np.isfinite(scores[:, known])].std()
+    assert 0.1 * spread < scores[:, new].std() < 3 * spread
+
+
+def test_interactions_of_an_item_go_on_to_answer(
+    fitted: Callable[[str], Recommender], caplog: pytest.LogCaptureFixture
+) -> None:
+    model = copied(fitted("vectors"))
+    model.partial_fit(pd.DataFrame({"user": ["u1", "u2", "u3"], "item": ["n1", "n1", "n1"]}))
+    before = model.predict(["u5"], ["n1"])
+    with caplog.at_level("WARNING", logger="sif"):
+        model.add_items(NEW)
+    assert "add_items: 1 item has interactions, which go on to answer" in caplog.text
+    assert model.predict(["u5"], ["n1"]) == before
+    with pytest.raises(ConfigError, match="whose interactions answer for it"):
+        model.explain_features("u5", "n1")

@@ -49,6 +49,19 @@ def test_new_items_answer_at_once_and_after_a_start(featured: Path, tmp_path: Pa
         assert server.ask("/health").json["events"] == KINDS + 1
 
 
+def test_an_item_that_comes_again_is_as_it_came_last(featured: Path, tmp_path: Path) -> None:
+    """The journal replays both rows at once, and still starts."""
+    journal = tmp_path / "events.jsonl"
+    asked = {"questions": [{"user": "u1", "items": ["n", "i2", "i4"], "n": 3}]}
+    with running(featured, "--journal", journal) as server:
+        for kind in ("k0", "k1"):
+            body = {"items": [{"item": "n", "features": {"kind": kind}}]}
+            assert server.ask("/items", body).status == 200
+        found = server.ask("/recommend", asked).json["answers"]
+    with running(featured, "--journal", journal) as server:
+        assert server.ask("/recommend", asked).json["answers"] == found
+
+
 def test_bad_items_are_refused_in_one_line(featured: Path) -> None:
     with running(featured) as server:
         for body, told in (
@@ -56,7 +69,8 @@ def test_bad_items_are_refused_in_one_line(featured: Path) -> None:
             ({"items": [{"item": "n"}]}, "items[0].features: expected a value, found none"),
             ({"items": [{"item": "n", "features": {"knd": "k1"}}]}, "expected some of kind"),
             ({"items": [{"item": "n", "features": {"kind": {"a": 1}}}]}, "features.kind"),
-            ({"items": [{"item": "n", "features": {"kind": "k1"}}] * 2}, "found 'n' again"),
+            ({"items": [{"item": "n", "features": {"kind": "k1"}}] * 2},
+             "items: expected one entry for each id, found 'n' again"),
             ({"items": [{"item": "n", "features": {}}]}, "expected at least 1 of them"),
         ):  # fmt: skip
             reply = server.ask("/items", body)

@@ -222,7 +222,8 @@ def _vector_rows(column: Column, cells: Cells) -> Rows:
             raise Fault(row, f"{column.width} numbers", f"shape {values.shape}")
         if not np.isfinite(values).all():
             raise Fault(row, "finite numbers", told(values[~np.isfinite(values)][0]))
-        found[row] = values / max(float(np.linalg.norm(values)), 1e-30)
+        scaled = values / max(float(np.abs(values).max(initial=0.0)), 1e-30)  # squares stay finite
+        found[row] = scaled / max(float(np.linalg.norm(scaled)), 1e-30)
     return Rows(found.astype(np.float32))
 
 

@@ -72,6 +72,9 @@ class Features:
         kinds = kinds or {}
         names = [str(name) for name in frame.columns]
         check_kinds(kinds, where)
+        twice = next((name for n, name in enumerate(names) if name in names[:n]), None)
+        if twice is not None:
+            raise DataError(f"{where}: expected one column of each name, found {twice!r} twice")
         columns, parts, start = list[Column](), list[Rows](), 0
         for place, name in enumerate(names):
             if kinds.get(name) == "ignore":

@@ -434,13 +434,14 @@ class _Stood:
     ) -> None:
         stand = choice.stand(constants)
         found = choice.scores[:, stand.known] @ stand.shares
+        level = constants.level
         if choice.is_item_item:
             here = sp.csr_matrix(choice.histories[:, stand.known])
-            found = found + here @ stand.own(choice.scales)
+            found, level = found + here @ stand.own(choice.scales), level / stand.parts
         self._scores = np.full(choice.scores.shape, -np.inf, np.float32)
         if known is not None:
             self._scores[:, choice.trained] = known[:, choice.trained]
-        self._scores[:, stand.items] = np.float32(constants.level) * found
+        self._scores[:, stand.items] = np.float32(level) * found
         self._users = choice.users
 
     def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -198,3 +198,15 @@ def test_a_text_among_numbers_is_refused_by_its_row() -> None:
     infinite = films(price=[1.0, 2.0, np.inf, 3.0])
     with pytest.raises(DataError, match=r"row 3: price: expected a finite number, found 'inf'"):
         read_features(infinite, "item", {"price": "number"})
+
+
+def test_two_columns_of_a_name_are_refused() -> None:
+    table = pd.DataFrame([["a", "x", "y"]], columns=["item", "kind", "kind"])
+    with pytest.raises(DataError, match="expected one column of each name, found 'kind' twice"):
+        read_features(table, "item")
+
+
+def test_long_vectors_keep_their_direction() -> None:
+    table = pd.DataFrame({"item": ["a", "b"], "vector": [[1e308, 1e308], [1e-3, 1e-3]]})
+    rows = read_features(table, "item").matrix.toarray()
+    np.testing.assert_allclose(rows, np.full((2, 2), 0.5**0.5), rtol=1e-6)
