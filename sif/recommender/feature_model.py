@@ -10,14 +10,12 @@ import numpy as np
 import scipy.sparse as sp
 
 from sif.recommender.alike import Mask, Stand, feature_rows
+from sif.recommender.even_level import USERS, apart
 from sif.recommender.feature_factors import PARAMS, FeatureFactors
 from sif.recommender.model import ServedModel
 from sif.spaces.linear.features import Alikeness, FeatureRows
 from sif.spaces.linear.network import OrderNetwork
 from sif.utils.random import derive_seed
-
-USERS, ITEMS = 1_000, 256
-"""Users and trained items, at most a quarter of all, that tell deviations of scores."""
 
 
 def with_feature_model(
@@ -51,10 +49,7 @@ def _scales(
 ) -> tuple[float, float]:  # fmt: skip
     """Deviation of scores by the weights over those by shares and by factors, on known items."""
     draws = np.random.default_rng(derive_seed(seed, "features", "scales"))
-    known = np.flatnonzero(trained)
-    items = draws.permutation(known)[: min(ITEMS, max(1, len(known) // 4))]
-    others = trained.copy()
-    others[items] = False
+    items, others = apart(trained, draws)
     stand = Stand.of(rows, others, items, Alikeness(), factors)
     if not len(stand.items) or stand.factors is None:
         return 0.0, 0.0  # nothing tells, so nothing is added

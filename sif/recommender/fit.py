@@ -37,6 +37,7 @@ from sif.problems.pair_features import further, with_or_without
 from sif.problems.pilots import training_cost
 from sif.problems.refit import Refit, SolvedRefit
 from sif.recommender.approximation import check_retrieval, with_graph
+from sif.recommender.even_level import with_even_level
 from sif.recommender.extend import with_owned
 from sif.recommender.feature_model import with_feature_model
 from sif.recommender.inputs import parts
@@ -353,6 +354,7 @@ class _Fit:
         first = problem is self._problem_of(genotype)
         config = self.problem.config
         model = with_feature_model(model, config.seed, self.problem.runtime.threads)
+        model = with_even_level(model, config.seed)
         model, choice = with_user_choice(model, config.seed)
         if choice is not None:
             self.reporter.line(choice.told)

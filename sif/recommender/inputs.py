@@ -133,6 +133,8 @@ def further_interactions(data: Any, config: DataConfig, objective: str) -> Inter
         DataError: Another type, or data that cannot be used.
     """
     by = "rows" if config.order == "rows" else None  # times may be missing in later rows
+    if isinstance(data, pd.DataFrame) and config.timestamp not in (None, *map(str, data.columns)):
+        config = config.model_copy(update={"timestamp": None})  # as where none was named
     further = ordered(interactions_of(data, config, objective), by, "interactions")
     return _cleaned(further, config, 1, 1)
 

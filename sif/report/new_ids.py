@@ -52,17 +52,16 @@ def _section(what: str, metrics: tuple[str, ...], found: dict[str, Any]) -> Sect
     return Section(f"new-{what}", f"New {what}", "new_ids.html", values)
 
 
-def _beside(found: dict[str, Any] | None) -> str:
-    """A sentence on lists of the whole catalog; empty where it was not measured."""
-    if found is None:
-        return ""
-    answered = {name: decimals(value, 4) for name, value in found["answered"].items()}
-    before = decimals(found["without"]["all"], 4)
-    return (
-        f"In lists of the whole catalog, at the level that validation chose ({found['level']:g}), "
-        f"{found['metric']} is {answered['all']}, and {before} without new items: "
-        f"{answered.get('known', '')} for known items, {answered.get('new', '')} for new ones."
-    )
+def _beside(found: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+    """Rows of a table on lists of the whole catalog; none where it was not measured."""
+    return [
+        {
+            "name": one["name"],
+            "level": "" if one["level"] is None else f"{one['level']:.3g}",
+            "values": [decimals(one["ndcg@10"].get(kind), 4) for kind in ("all", "known", "new")],
+        }
+        for one in found or []
+    ]
 
 
 def _told(comparison: dict[str, Any] | None) -> str:

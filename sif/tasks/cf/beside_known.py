@@ -1,7 +1,9 @@
 """New items beside known ones in lists of the whole catalog.
 
 Features rank new items among themselves. A level, one factor on all their scores, says how they
-stand beside known items; validation chooses it, on lists of all items.
+stand beside known items. A served model has the one at which new items get as many places as known
+ones like them (`sif.recommender.even_level`). Validation chooses another, which is best where so
+many rows are of new items as the protocol makes.
 """
 
 from __future__ import annotations
@@ -25,35 +27,31 @@ class BesideKnown:
     """Lists of the whole catalog, where new items are answered for and where they are not.
 
     Attributes:
-        level: That validation chose.
-        answered: Metric of all test rows of known users, of those with known items, and of those
-            with new ones.
-        without: The same where nobody gets a new item.
+        levels: Name to the level of new items; None: nobody gets one.
+        found: Name to the metric of all test rows of known users, of those with known items, and of
+            those with new ones.
     """
 
-    level: float
-    answered: Mapping[str, float]
-    without: Mapping[str, float]
+    levels: Mapping[str, float | None]
+    found: Mapping[str, Mapping[str, float]]
 
     def text(self) -> str:
         """A table."""
-        kinds = list(self.answered)
+        kinds = list(next(iter(self.found.values())))
         rows = [
-            [name, *(f"{found[kind]:.4f}" for kind in kinds)]
-            for name, found in (
-                (f"new items at level {self.level:g}", self.answered),
-                ("no new items", self.without),
-            )
-        ]
+            [name, "" if level is None else f"{level:.3g}",
+             *(f"{self.found[name][kind]:.4f}" for kind in kinds)]
+            for name, level in self.levels.items()
+        ]  # fmt: skip
         heads = [f"{METRIC}, {kind} items" for kind in kinds]
-        return table(["lists of the whole catalog", *heads], rows)
+        return table(["lists of the whole catalog", "level", *heads], rows)
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> list[dict[str, Any]]:
         """For metrics.json."""
-        return {
-            "metric": METRIC, "level": self.level, "answered": dict(self.answered),
-            "without": dict(self.without),
-        }  # fmt: skip
+        return [
+            {"name": name, "level": level, METRIC: dict(self.found[name])}
+            for name, level in self.levels.items()
+        ]
 
 
 def rows_of_known_users(train: Interactions, truth: Interactions) -> Interactions:
@@ -67,25 +65,21 @@ def merit(scorer: RankingScorer, train: Interactions, truth: Interactions) -> fl
 
 
 def tested_beside_known(
-    level: float, answering: RankingScorer, plain: RankingScorer, train: Interactions,
+    scorers: Mapping[str, tuple[float | None, RankingScorer]], train: Interactions,
     truth: Interactions,
 ) -> BesideKnown:  # fmt: skip
     """Judges lists of the whole catalog on a test part.
 
     Args:
-        level: Of the new items.
-        answering: Scores of all items.
-        plain: The same model, which recommends no new item.
+        scorers: Name to the level of new items, None where nobody gets one, and scores of all.
         train: Known rows.
         truth: The test part.
     """
     asked = rows_of_known_users(train, truth)
     is_new = cold_rows(train, 1)[asked.ids[:, 1]]
-    kinds = {
-        "all": asked, "known": asked.select(~is_new), "new": rows_of_new(train, truth, 1),
-    }  # fmt: skip
-    found = [
-        {name: merit(scorer, train, rows) for name, rows in kinds.items() if len(rows)}
-        for scorer in (answering, plain)
-    ]
-    return BesideKnown(level, *found)
+    kinds = {"all": asked, "known": asked.select(~is_new), "new": rows_of_new(train, truth, 1)}
+    found = {
+        name: {kind: merit(scorer, train, rows) for kind, rows in kinds.items() if len(rows)}
+        for name, (_, scorer) in scorers.items()
+    }
+    return BesideKnown({name: level for name, (level, _) in scorers.items()}, found)

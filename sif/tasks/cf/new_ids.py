@@ -26,6 +26,7 @@ from sif.evaluation.item_orders import POPULARITY_ORDER
 from sif.evaluation.new_ids import evaluate_new, new_ids, rows_of_new
 from sif.problems.part_rows import feature_rows
 from sif.recommender.alike import Stand, answering
+from sif.recommender.even_level import with_even_level
 from sif.recommender.feature_factors import PARAMS
 from sif.recommender.feature_model import with_feature_model
 from sif.recommender.indexed import IndexedRecommender
@@ -215,8 +216,15 @@ def tested_new_ids(
     beside = None
     if side.field and constants is not None:
         ours = answering(replace(model, alikeness=constants)).scorer_of(tested.train)
-        plain: Any = model.scorer_of(tested.train)
-        beside = tested_beside_known(constants.level, ours, plain, tested.train, tested.test)
+        served = with_even_level(replace(model, alikeness=constants), seed)
+        scorers: dict[str, tuple[float | None, Any]] = {
+            "as many new items as known": (
+                served.alikeness.level, answering(served).scorer_of(tested.train)
+            ),
+            "as validation likes best": (constants.level, ours),
+            "no new items": (None, model.scorer_of(tested.train)),
+        }  # fmt: skip
+        beside = tested_beside_known(scorers, tested.train, tested.test)
     else:
         ours = IndexedRecommender(replace(model, user_alikeness=constants))
     found = evaluate_new(ours, tested.train, tested.test, side.field)

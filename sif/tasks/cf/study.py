@@ -33,6 +33,7 @@ from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import follows
 from sif.problems.order import ORDER, OrderProblem, comes_later
 from sif.problems.plan import Costs, OwnCost
+from sif.recommender.even_level import with_even_level
 from sif.recommender.extend import with_owned
 from sif.recommender.feature_factors import PARAMS
 from sif.recommender.feature_model import with_feature_model
@@ -394,7 +395,8 @@ class InteractionStudy(Study):
             model, choice = with_user_choice(model, self.config.seed)
             if choice is not None:
                 console.line(f"saved: {choice.told}")
-        model = with_listed_users(model if new is None else new.within(model))
+        model = with_even_level(model if new is None else new.within(model), self.config.seed)
+        model = with_listed_users(model)
         found = saved(model, folder, self.config.seed, console)
         self._retrieval, self._saved = found.document, found.model
 

@@ -70,17 +70,18 @@ def test_new_items_are_answered_by_their_features(job: Callable[..., Any], sif: 
     assert recall["served"] > recall["category-popularity"] + 0.1
     comparison = found["models"]["category-popularity"]["comparison"]
     assert comparison["low"] >= 0  # of 16 items 20 are in the list
-    beside = found["beside_known"]
-    assert beside["without"]["new"] == 0 < beside["answered"]["new"]
-    assert beside["level"] == found["alikeness"]["level"]
-    assert beside["answered"]["all"] > beside["without"]["all"] > 0
-    assert f"new items at level {beside['level']:g}" in printed
+    served, chosen, without = found["beside_known"]
+    assert without["ndcg@10"]["new"] == 0 < served["ndcg@10"]["new"]
+    assert chosen["level"] == found["alikeness"]["level"] and without["level"] is None
+    assert chosen["ndcg@10"]["all"] > without["ndcg@10"]["all"] > 0
+    assert served["ndcg@10"]["known"] > 0.5 * without["ndcg@10"]["known"]
+    assert "as many new items as known" in printed
     shown = next(line for line in printed.splitlines() if line.startswith("served  "))
     assert f"{found['models']['served']['test']['recall@20']:.4f}" in shown.split()
     assert sif("report", "run").code == 0
     page = (Path("run") / "report.html").read_text()
     assert "16 items that no training saw, ranked among themselves for" in page
-    assert f"{beside['answered']['new']:.4f} for new ones" in page
+    assert f"{served['ndcg@10']['new']:.4f}" in page and "beside known ones at a level" in page
     model = Recommender.load(Path("run"))
     model.add_items(pd.DataFrame({"item": ["n1", "n2"], "kind": ["k1", "k2"]}))
     assert model.recommend("u1", n=1, items=["n1", "n2"])["item"].tolist() == ["n1"]
