@@ -179,3 +179,15 @@ def test_interactions_of_an_item_go_on_to_answer(
     assert model.predict(["u5"], ["n1"]) == before
     with pytest.raises(ConfigError, match="whose interactions answer for it"):
         model.explain_features("u5", "n1")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_copies_of_items_get_about_as_many_places(
+    fitted: Callable[[str], Recommender], name: str
+) -> None:
+    model = copied(fitted(name))
+    copies = pd.DataFrame({"item": [f"c{n}" for n in range(12)]})
+    model.add_items(copies.assign(kind=[f"k{n % KINDS}" for n in range(12)]))
+    lists = model.recommend([f"u{n}" for n in range(80)], n=5)
+    share = float(lists["item"].str.startswith("c").mean())
+    assert 0.05 < share < 0.8  # 12 of 52 items, and of the known ones a user has half
