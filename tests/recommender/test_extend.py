@@ -123,3 +123,13 @@ def test_new_items_are_had_or_recommended(fitted: Recommender) -> None:
     else:
         assert "fresh" in model.recommend("u9", n=100)["item"].tolist()
         assert set(history(model, "u3")) == {*history(fitted, "u3"), "fresh"}
+
+
+def test_the_time_that_was_named_may_be_missing_later() -> None:
+    """A server's events have a time only where somebody sends one."""
+    frame = walks().rename(columns={"timestamp": "clicked_at"})
+    settings = {"data.timestamp": "clicked_at", "train.epochs": 1, "train.dimension": 2,
+                "search.stages": ["operation"], "search.epochs": 1}  # fmt: skip
+    model = Recommender(threads=1, baselines=[], settings=settings).fit(frame)
+    model.partial_fit(pd.DataFrame({"user": ["guest"], "item": ["i3"]}))
+    assert history(model, "guest") == ["i3"]
