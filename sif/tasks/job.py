@@ -64,6 +64,7 @@ class JobRunner:
         self.problem, self.entrants = study.problem, study.entrants
         self.records = JobRecords(study, context)
         self._trained: dict[str, Trained[Any] | None] = {}
+        self._made: dict[str, Any] = {}  # the designs of those
         self._diverged: dict[str, DivergedError] = {}
         self._left_out: dict[str, str] = {}
         self.plan = Plan(None, {}, (), (), (), 0.0)
@@ -343,6 +344,10 @@ class JobRunner:
     def _train(self, name: str, design: Any, share: float = 1.0) -> Trained[Any] | None:
         """A design's training in a share of the time, made once; None where it diverged."""
         stages = f"train-{name}", f"{name}-[0-9]*"
+        if name not in self._trained and (other := self._alike(name, design)) is not None:
+            self._trained[name] = self._trained[other]
+            self._begun.append(f"train {name}")
+            self.context.console.line(f"{name}: the same design as {other}, which trains once")
         if name not in self._trained and self._given_up(name, *stages):
             self._trained[name] = None
         if name not in self._trained:
@@ -351,8 +356,22 @@ class JobRunner:
                 self._pace(name)
                 self._trained[name] = self._unless_diverged(name, work)
             if (one := self._trained[name]) is not None:
+                self._made[name] = design
                 self._rated(name, one.result.valid)
         return self._trained[name]
+
+    def _alike(self, name: str, design: Any) -> str | None:
+        """An entrant whose training, from the same first weights, would be the same; None: none.
+
+        Those are told apart that a budget ended: a control's has seconds of its own.
+        """
+        if name in self.entrants.paced:
+            return None
+        for other, made in self._made.items():
+            whole = f"train {other}" not in self._cut and other not in self.entrants.paced
+            if whole and made == design:
+                return other
+        return None
 
     def _rated(self, name: str, valid: Mapping[str, float]) -> None:
         """Tells the console how validation rates a model."""
