@@ -13,6 +13,7 @@ from scipy import sparse
 
 from sif.config.cf import ExcludeSeen
 from sif.errors import ConfigError, DataError, ScoreError
+from sif.recommender.item_filter import ItemFilter
 from sif.recommender.item_precision import precision_of
 from sif.recommender.model import ServedModel
 from sif.retrieval.approximate import ApproximateEngine
@@ -32,6 +33,7 @@ class IndexedRecommender:
 
     Attributes:
         cold_start: The rule for untrained users and items that answers are under; None: none.
+        filter: Finds items by their features.
 
     Raises:
         ConfigError: A model of other fields.
@@ -43,7 +45,7 @@ class IndexedRecommender:
                 f"recommend: expected a model of user and item alone, found one of "
                 f"{', '.join(model.fields)}; use predict"
             )
-        self.model = model
+        self.model, self.filter = model, ItemFilter(model)
         self._function = model.function
         self.engine = self._function.engine
         graph = model.graph

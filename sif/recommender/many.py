@@ -6,7 +6,7 @@ engine's scores come on top. Both are counted before anything is answered.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,7 +123,7 @@ class Blocks:
 def recommend_many(
     model: Recommender, users: Any = None, n: int = 10, exclude_seen: bool | str = True,
     exclude_items: Iterable[Any] | None = None, items: Iterable[Any] | None = None,
-    *, memory: int = MEMORY,
+    *, where: Mapping[str, Any] | None = None, memory: int = MEMORY,
 ) -> Blocks:  # fmt: skip
     """The best n items of many users, some users at a time.
 
@@ -134,6 +134,7 @@ def recommend_many(
         exclude_seen: What of a user's items is left out, see `Recommender.recommend`.
         exclude_items: Ids that are left out for everybody.
         items: Ids to choose among; None: all.
+        where: Features of items and the values to choose among, see `Recommender.recommend`.
         memory: Bytes that answers may take at a time, beside the model and the users' ids.
 
     Returns:
@@ -156,7 +157,7 @@ def recommend_many(
     served, vocabulary = server.model, server.model.vocabularies[0]
     k, how = answer_length(n, served), exclusion(exclude_seen, served)
     memory = whole_number(memory, "memory")
-    allowed = allowed_ids(served, 1, exclude_items, items)
+    allowed = server.filter.allowed(where, allowed_ids(served, 1, exclude_items, items))
     if users is None:
         names, rows = vocabulary.ids, np.arange(len(vocabulary))
     else:

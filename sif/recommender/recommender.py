@@ -276,7 +276,8 @@ class Recommender(LiveModel):
     def recommend(
         self, users: Any, n: int = 10, exclude_seen: bool | str = True,
         exclude_items: Iterable[Any] | None = None, items: Iterable[Any] | None = None,
-        *, rerank: Any = None, pool: int | None = None, as_arrays: bool = False,
+        *, where: Mapping[str, Any] | None = None, rerank: Any = None, pool: int | None = None,
+        as_arrays: bool = False,
     ) -> Answer:  # fmt: skip
         """The best n items.
 
@@ -287,6 +288,9 @@ class Recommender(LiveModel):
                 what they kept; "none" or False. True: as the setting `exclude_seen`, usually "all".
             exclude_items: Ids that are left out for everybody.
             items: Ids to choose among; None: all.
+            where: Features of items, each with the value or the values to choose among, such as
+                {"kind": ["tea", "mug"]}; of several features an item needs one value each. They are
+                categories or tags of `item_features`. None: all items.
             rerank: Steps of `sif.recommender.reranking`, such as [Mmr(0.3)], in their order; None:
                 none.
             pool: Candidates of each user that the steps choose among; None: 10 n, at least 100.
@@ -303,8 +307,10 @@ class Recommender(LiveModel):
             UnknownIdError: An unknown user (unless `unknown` is "popular") or item.
             ConfigError: n is less than 1 or beyond 10,000 and the catalogue, another word for
                 `exclude_seen`, the function ranks items alike for all users, or the model is of
-                other fields. Or a step does not fit the model.
-            DataError: Scores that are not numbers.
+                other fields. Or a step does not fit the model, or `where` is given for a model
+                without features of items.
+            DataError: Scores that are not numbers, or a feature or value in `where` that the
+                model's features do not have.
 
         Examples:
             >>> model.recommend(["c1", "c2"], n=2)[["user", "rank"]].values.tolist()
@@ -316,6 +322,7 @@ class Recommender(LiveModel):
         server = self.server()
         server.refuse_unpersonalized()
         allowed = allowed_ids(server.model, 1, exclude_items, items)
+        allowed = server.filter.allowed(where, allowed)
         names, one = listed(users, "users")
         how = exclusion(exclude_seen, server.model)
         k = answer_length(n, server.model)
@@ -329,7 +336,8 @@ class Recommender(LiveModel):
         self, history: Any = (), n: int = 10, ratings: ArrayLike | None = None,
         exclude_seen: bool | str = True, exclude_items: Iterable[Any] | None = None,
         items: Iterable[Any] | None = None, *, features: Mapping[str, Any] | None = None,
-        rerank: Any = None, pool: int | None = None, as_arrays: bool = False,
+        where: Mapping[str, Any] | None = None, rerank: Any = None, pool: int | None = None,
+        as_arrays: bool = False,
     ) -> Answer:  # fmt: skip
         """The best n items of somebody who is in no table, from what they have or are.
 
@@ -344,6 +352,7 @@ class Recommender(LiveModel):
             items: Ids to choose among; None: all.
             features: Columns of `user_features` to values; they count where nothing of the history
                 was trained, and the model answers new users by features.
+            where: See `recommend`.
             rerank: See `recommend`.
             pool: See `recommend`.
             as_arrays: Answer with arrays.
@@ -367,6 +376,7 @@ class Recommender(LiveModel):
         server.refuse_unpersonalized()
         had = history_of(server.model, history, ratings)
         allowed = allowed_ids(server.model, 1, exclude_items, items)
+        allowed = server.filter.allowed(where, allowed)
         k = answer_length(n, server.model)
         excluded = had.excluded(exclusion(exclude_seen, server.model))
         told = None if features is None else features_row(server.model, features)

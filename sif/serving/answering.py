@@ -26,8 +26,11 @@ from sif.recommender.drift import Drift, drift_of
 from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.model import ServedModel
 from sif.recommender.new_users import features_row
+from sif.recommender.reranking import reranked, reranked_new
 from sif.retrieval.engine import Engine, Top
-from sif.serving.questions import ExplainQuestion, RecommendQuestion, Refused, SimilarQuestion
+from sif.serving.forms import Refused
+from sif.serving.questions import ExplainQuestion, RecommendQuestion, SimilarQuestion
+from sif.serving.rules import KeptSteps, key_of, pool_of, refuse_costly
 from sif.spaces.linear.sequences import moments
 from sif.utils.argument_types import shown
 
@@ -40,8 +43,6 @@ KINDS = ("users", "items")
 """Names of answers by their field."""
 ONE_BY_ONE = 1 << 21
 """Multiplications up to which users are answered in turn: preparing a batch costs as much."""
-MASKS = 256
-"""Values of features whose items are kept."""
 SMALL = 64
 """Up to this many items per answer questions share a call; the engine is fastest there."""
 
@@ -84,7 +85,7 @@ class Answering:
     def __init__(self, model: ServedModel, unknown: str, version: str) -> None:
         self.model, self.unknown, self.version = model, unknown, version
         self.server = IndexedRecommender(model)
-        self._masks: dict[tuple[str, str], Mask] = {}
+        self._rules = KeptSteps()
 
     def prepare(self) -> Answering:
         """Makes what answers new users, so that no request waits for it; itself."""
@@ -121,6 +122,7 @@ class Answering:
             try:
                 row = self._row(question)
                 how = exclusion(question.exclude_seen, self.model)
+                pool = _pool(question)
             except (SifError, Refused) as error:
                 asked.results[place] = refused(error)
                 continue
@@ -128,9 +130,15 @@ class Answering:
             row.question, row.count = question, max(1, min(question.n, self._width))
             size = SMALL if row.count <= SMALL else row.count
             among = None if question.items is None else row.items.tobytes()
-            groups[row.pairs is None, how, size, among, _where(question)].append(row)
+            alike = row.pairs is None, how, among, _where(question)
+            if question.rerank:
+                rules = row.count, pool, row.further.tobytes(), key_of(question.rerank)
+                groups[*alike, *rules].append(row)
+            else:
+                groups[*alike, size].append(row)
         for (_, how, *_), rows in groups.items():
-            _in_parts(asked, rows, partial(self._best, how=how))
+            answer = self._reranked if rows[0].question.rerank else self._best
+            _in_parts(asked, rows, partial(answer, how=how))
         return asked.finished()
 
     def _row(self, question: RecommendQuestion) -> _Row:
@@ -184,11 +192,7 @@ class Answering:
         """The best items of rows that differ in nothing but their users, or their histories."""
         k, allowed = max(row.count for row in rows), self._allowed(rows[0])
         if rows[0].pairs is not None:
-            pairs = _stacked([row.pairs for row in rows if row.pairs is not None])
-            parts = {"all": [row.had for row in rows], "none": None}.get(
-                how, [row.pairs.indices for row in rows if row.pairs is not None]
-            )
-            excluded, features = self._excluded(rows, parts), self._features(rows)
+            pairs, excluded, features = self._histories(rows, how)
             best = self.server.top_of(pairs, k, excluded, allowed, features)
             return self._answers(best, rows, 1)
         plain = not any(len(row.further) for row in rows)
@@ -204,6 +208,16 @@ class Answering:
             parts = None if excluded is None else np.split(excluded.indices, excluded.indptr[1:-1])
             excluded = self._excluded(rows, parts)
         return self._answers(self.server.top(numbers, k, excluded, allowed), rows, 1)
+
+    def _histories(
+        self, rows: list[_Row], how: ExcludeSeen
+    ) -> tuple[sparse.csr_array, sparse.csr_array | None, sparse.csr_array | None]:
+        """What each row has (b, n_items), items left out of its answer, and its features."""
+        pairs = [row.pairs for row in rows if row.pairs is not None]
+        parts = {"all": [row.had for row in rows], "none": None}.get(
+            how, [own.indices for own in pairs]
+        )
+        return _stacked(pairs), self._excluded(rows, parts), self._features(rows)
 
     def _excluded(
         self, rows: list[_Row], had: Sequence[NDArray[Any]] | None
@@ -244,25 +258,25 @@ class Answering:
         if question.items is not None:
             mask = np.zeros(self._width, np.bool_)
             mask[row.items] = True
-        for name, values in (question.where or {}).items():
-            having = self._having(name, values)
-            mask = having if mask is None else mask & having
-        return mask
+        return self.server.filter.allowed(question.where, mask)
 
-    def _having(self, name: str, values: list[Any]) -> Mask:
-        """The items that have one of some values of a feature."""
-        features = self.model.item_features
-        if features is None:
-            raise Refused(422, "where: expected a model with features of items, found one without")
-        mask = np.zeros(self._width, np.bool_)
-        for value in map(str, values):
-            if (name, value) not in self._masks:
-                if len(self._masks) >= MASKS:
-                    self._masks.clear()
-                has = features.having(name, value, self.model.vocabularies[1])
-                self._masks[name, value] = has
-            mask |= self._masks[name, value]
-        return mask
+    def _reranked(self, rows: list[_Row], how: ExcludeSeen) -> list[Answer]:
+        """The answers to questions with the same rules."""
+        first = rows[0]
+        question, allowed = first.question, self._allowed(first)
+        if len(first.further):
+            allowed = np.ones(self._width, np.bool_) if allowed is None else allowed
+            allowed[first.further] = False
+        steps, pool = self._rules.of(question.rerank), pool_of(question.n, question.pool)
+        refuse_costly(steps, self.server, first.count, min(pool, self._width))
+        if first.pairs is None:
+            users = self.model.vocabularies[0].ids[[row.user for row in rows]]
+            best = reranked(self.server, users, first.count, how, allowed, True, steps, pool)
+        else:
+            pairs, excluded, features = self._histories(rows, how)
+            asked = self.server, pairs, first.count, excluded, allowed, features
+            best = reranked_new(*asked, steps, pool)
+        return self._answers(best, rows, 1)
 
     # Neighbors
 
@@ -454,6 +468,20 @@ def _own(question: SimilarQuestion, field: int) -> list[Any]:
 
 def _excluded(question: SimilarQuestion, field: int) -> list[Any]:
     return (question.exclude or []) if _own(question, field) else []
+
+
+def _pool(question: RecommendQuestion) -> int:
+    """Candidates for the rules of a question; 0: it has none.
+
+    Raises:
+        Refused: There are too many, or rules are missing.
+        ConfigError: There are too few.
+    """
+    if question.rerank:
+        return pool_of(question.n, question.pool)
+    if question.pool is not None:
+        raise Refused(422, "pool: expected with rerank, found without")
+    return 0
 
 
 def _where(question: RecommendQuestion) -> Any:

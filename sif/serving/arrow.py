@@ -11,12 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sif.serving.answering import Answer, Answering, Result
-from sif.serving.questions import (
-    MOST_QUESTIONS,
-    RecommendQuestion,
-    Refused,
-    checked,
-)
+from sif.serving.forms import Refused
+from sif.serving.questions import MOST_QUESTIONS, RecommendQuestion, checked
 
 ARROW = "application/vnd.apache.arrow.stream"
 COLUMNS = ("user", "history", "times", "ratings", "n")

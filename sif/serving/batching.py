@@ -13,12 +13,15 @@ from time import perf_counter
 from typing import Any, Literal
 
 from sif.serving.answering import Answering, Result
+from sif.serving.forms import Refused
 from sif.serving.metrics import Metrics
-from sif.serving.questions import Refused
 
 Kind = Literal["recommend", "similar", "explain"]
 Write = Callable[[Answering, Sequence[Any], list[Result]], bytes]
 """Makes the body of a reply of the answers to the questions."""
+
+RERANKED = 16
+"""Questions with rules that are answered together, at most."""
 
 _logger = logging.getLogger("sif.serving")
 
@@ -45,12 +48,17 @@ class Request:
     results: list[Result] = field(default_factory=list)
     answering: Answering | None = None
 
+    @property
+    def has_rules(self) -> bool:
+        """True where a question is re-ranked, which takes longer than to find its candidates."""
+        return self.kind == "recommend" and any(one.rerank for one in self.questions)
+
 
 class Worker:
     """A thread that answers requests, and the queue before it.
 
     A request of more questions than are answered together is answered in parts, between which
-    others get theirs.
+    others get theirs. So is one whose answers are re-ranked, in parts of `RERANKED` questions.
 
     Args:
         current: Gives the model that answers from now on.
@@ -131,7 +139,7 @@ class Worker:
                 return batch, True
             if request.future.cancelled():
                 continue
-            if len(request.questions) > self._together:
+            if request.has_rules or len(request.questions) > self._together:
                 self._large.append(request)
                 continue
             batch.append(request)
@@ -158,7 +166,8 @@ class Worker:
         """The next part of a large request, which is done with the last one."""
         request.answering = request.answering or self._current()
         start = len(request.results)
-        part = request.questions[start : start + self._together]
+        together = min(self._together, RERANKED) if request.has_rules else self._together
+        part = request.questions[start : start + together]
         found = _answers(request.answering, request.kind, part)
         request.results += found
         fails = any(isinstance(one, Refused) for one in found)

@@ -29,9 +29,10 @@ from sif.recommender.model import ServedModel
 from sif.recommender.new_users import refuse_unknown_columns, with_users
 from sif.recommender.precision import with_precision
 from sif.serving.answering import Answering
+from sif.serving.forms import Refused
 from sif.serving.journal import Journal
 from sif.serving.metrics import Metrics
-from sif.serving.questions import MOST_QUESTIONS, Change, NewItem, NewUser, Refused
+from sif.serving.questions import MOST_QUESTIONS, Change, NewItem, NewUser
 from sif.serving.source import Found, found
 from sif.utils.compact_rows import Precision
 

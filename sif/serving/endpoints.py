@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import cached_property
 from ipaddress import ip_address
 from time import monotonic
@@ -20,20 +20,18 @@ from sif.recommender.item_precision import precision_of
 from sif.serving import arrow, replies
 from sif.serving.batching import Kind, Worker, Write
 from sif.serving.changes import Changes
+from sif.serving.forms import MOST_ITEMS, Body, Refused
 from sif.serving.front import BODY, Endpoint, Front, answered, error
 from sif.serving.metrics import Metrics
 from sif.serving.page import page
 from sif.serving.questions import (
     COUNT,
     MOST_ANSWERS,
-    MOST_ITEMS,
-    Body,
     EventsBody,
     ExplainQuestion,
     ItemsBody,
     RecommendBody,
     RecommendQuestion,
-    Refused,
     SimilarBody,
     SimilarQuestion,
     UsersBody,
@@ -41,6 +39,7 @@ from sif.serving.questions import (
     parsed,
 )
 from sif.serving.replies import JSON
+from sif.serving.rules import MOST_RERANKED
 from sif.utils.version import __version__
 
 _REFERENCE = "#/components/schemas/{model}"
@@ -130,12 +129,14 @@ class Endpoints:
             _expect_json(kind, arrow.ARROW)
             _query(request, ())
             questions, single = _listed(parsed(RecommendBody, body), RecommendQuestion)
-        items = len(self._changes.answering.model.vocabularies[1])
-        total = sum(min(question.n, items) for question in questions)
-        if total > MOST_ANSWERS:
+        with_rules = sum(bool(question.rerank) for question in questions)
+        if with_rules > MOST_RERANKED:
             raise Refused(
-                422, f"expected at most {MOST_ANSWERS:,} items in all answers, found {total:,}"
-            )
+                422, f"expected at most {MOST_RERANKED:,} questions with rerank, found "
+                f"{with_rules:,}",
+            )  # fmt: skip
+        items = len(self._changes.answering.model.vocabularies[1])
+        _refuse_long([min(question.n, items) for question in questions], "items")
         write: Write = arrow.table if in_arrow else replies.one if single else replies.several
         return await self._answer("recommend", questions, write, arrow.ARROW if in_arrow else JSON)
 
@@ -153,11 +154,8 @@ class Endpoints:
 
     async def _similar(self, questions: list[Any], single: bool) -> Response:
         names = self._changes.answering.model.vocabularies
-        total = sum(min(q.n, len(names[q.item is not None])) for q in questions)
-        if total > MOST_ANSWERS:
-            raise Refused(
-                422, f"expected at most {MOST_ANSWERS:,} neighbors in all, found {total:,}"
-            )
+        counts = [min(q.n, len(names[q.item is not None])) for q in questions]
+        _refuse_long(counts, "neighbors")
         write = replies.one if single else replies.several
         return await self._answer("similar", questions, write, JSON)
 
@@ -262,6 +260,22 @@ def _listed(body: Any, kind: type[Body]) -> tuple[list[Any], bool]:
     if others:
         raise Refused(422, f"{others[0]}: expected in each of the questions, found beside them")
     return body.questions, False
+
+
+def _refuse_long(counts: Sequence[int], kind: str) -> None:
+    """Refuses a request whose reply would be too long.
+
+    Args:
+        counts: Items or neighbors of each answer, at most.
+        kind: What these are.
+    """
+    total = sum(counts)
+    if total > MOST_ANSWERS:
+        raise Refused(
+            422, f"expected at most {MOST_ANSWERS:,} {kind} in all answers together, found "
+            f"{total:,} ({len(counts):,} questions, each for up to {max(counts):,}): ask fewer "
+            "questions at once, or for a smaller n",
+        )  # fmt: skip
 
 
 def _media_type(request: Request) -> str:

@@ -16,8 +16,8 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sif.serving.forms import Refused
 from sif.serving.metrics import Metrics
-from sif.serving.questions import Refused
 from sif.serving.replies import JSON
 
 Scope = MutableMapping[str, Any]

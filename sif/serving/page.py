@@ -70,17 +70,20 @@ def _name(schema: dict[str, Any]) -> str:
 
 def _inner(schema: dict[str, Any]) -> list[str]:
     """Names of the schemas that a field holds."""
-    parts = [schema, *schema.get("anyOf", ()), schema.get("items", {})]
-    parts += [one.get("items", {}) for one in schema.get("anyOf", ())]
-    return [name for name in map(_name, parts) if name]
+    parts = [*schema.get("anyOf", ()), *schema.get("oneOf", ()), schema.get("items", {})]
+    inner = [name for part in parts if part for name in _inner(part)]
+    return [_name(schema), *inner] if "$ref" in schema else inner
 
 
 def _type(schema: dict[str, Any]) -> str:
     """The type of a field in words; texts of ids and numbers that may stand for them are one."""
     if "$ref" in schema:
         return _name(schema)
-    if "anyOf" in schema:
-        kinds = [_type(one) for one in schema["anyOf"] if one.get("type") != "null"]
+    if "const" in schema:
+        return repr(schema["const"])
+    several = schema.get("anyOf", schema.get("oneOf"))
+    if several is not None:
+        kinds = [_type(one) for one in several if one.get("type") != "null"]
         return " or ".join(dict.fromkeys(kinds))
     if "enum" in schema:
         return " or ".join(map(repr, schema["enum"]))

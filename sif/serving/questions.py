@@ -5,56 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from sif.config import did_you_mean
 from sif.data.interactions.ids import LONGEST
 from sif.errors import one_line
+from sif.serving.forms import (
+    MOST_ITEMS,
+    Body,
+    Count,
+    Features,
+    Id,
+    Ids,
+    Numbers,
+    Refused,
+    Values,
+)
+from sif.serving.rules import MOST_POOL, RULES, STEPS, Rules
 from sif.utils.argument_types import shown
 
 COUNT = 10
 """Items per answer where nothing else is asked for."""
-MOST_ITEMS = 10_000
-"""Items of a history, of a list of items, and of an answer."""
 MOST_QUESTIONS = 10_000
 """Questions of a request, and events of one."""
 MOST_ANSWERS = 1_000_000
 """Questions of a request times items per answer: what a reply may hold."""
-
-Id = (
-    Annotated[str, Field(min_length=1, max_length=LONGEST)]
-    | Annotated[int, Field(ge=-(2**63), lt=2**63)]
-)
-Ids = Annotated[list[Id], Field(max_length=MOST_ITEMS, fail_fast=True)]
-Numbers = Annotated[list[float], Field(max_length=MOST_ITEMS, fail_fast=True)]
-Count = Annotated[int, Field(ge=1, le=MOST_ITEMS)]
-
-
-class Refused(Exception):
-    """A request that gets no answer.
-
-    Attributes:
-        status: HTTP status.
-        line: What was wrong, on one line.
-        headers: Further ones of the reply.
-    """
-
-    def __init__(self, status: int, line: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(line)
-        self.status, self.line, self.headers = status, one_line(line), dict(headers or {})
-
-
-class Body(BaseModel):
-    """A body of a request: unknown fields and values of other types are refused."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
-
-
-Value = str | int | float | bool
-"""Of a feature."""
-Values = Annotated[list[Value], Field(max_length=MOST_ITEMS, fail_fast=True)]
-Features = Annotated[dict[str, Value | Values | None], Field(min_length=1, max_length=100)]
-"""Column of a model's features to a value, or to a list of tags or numbers."""
 
 
 class RecommendQuestion(Body):
@@ -81,9 +56,16 @@ class RecommendQuestion(Body):
     )
     exclude_items: Ids | None = Field(None, description="item ids that are left out")
     items: Ids | None = Field(None, description="item ids to choose among")
-    where: dict[str, list[str | int | float | bool]] | None = Field(
+    where: dict[str, Values] | None = Field(
         None, description="features of items and the values to choose among", max_length=100
     )
+    rerank: Rules | None = Field(
+        None, description="business rules and re-ranking: steps, which are applied in their order"
+    )
+    pool: int | None = Field(
+        None, ge=1, le=MOST_POOL,
+        description="candidates that the steps choose among; left out: 10 n, at least 100",
+    )  # fmt: skip
 
 
 class SimilarQuestion(Body):
@@ -256,12 +238,17 @@ def _refused(error: ValidationError, kind: type[Body]) -> Refused:
     told, where = first["type"], _place(first["loc"])
     if told == "json_invalid":
         return Refused(400, f"body: expected JSON in UTF-8, found {first['ctx']['error']}")
+    if told == "value_error" and "rerank" in first["loc"]:
+        return Refused(422, f"{where}: {first['ctx']['error']}")
     if told == "value_error":
         return Refused(422, str(first["ctx"]["error"]))
     if told == "extra_forbidden":
         name = str(first["loc"][-1])[:LONGEST]
         hint = did_you_mean(name, known_fields(kind)) if len(name) < 40 else ""
         return Refused(422, f"{one_line(where, 100)}: unknown field{hint}")
+    if told in ("union_tag_invalid", "union_tag_not_found"):
+        found = shown(first["ctx"].get("tag")) if told == "union_tag_invalid" else "none"
+        return Refused(422, f"{where}.step: expected one of {', '.join(STEPS)}, found {found}")
     if told == "missing":
         return Refused(422, f"{where}: expected a value, found none")
     if told == "too_long":
@@ -275,6 +262,7 @@ def _refused(error: ValidationError, kind: type[Body]) -> Refused:
 _KINDS: dict[type, str] = {list: "a list", dict: "an object"}
 _ID = f"a text of 1 to {LONGEST} characters, or a whole number of 64 bits"
 _VALUE = f"a text, a number, true, false, or a list of at most {MOST_ITEMS:,} of these"
+_TABLE = "the name of a column, or an object of item ids with labels"
 _EXPECTED = {
     "bool_type": "true, false, all, trained or none",
     "dict_type": "an object",
@@ -293,6 +281,8 @@ _EXPECTED = {
 
 def _expected(first: Any) -> str:
     """The words for a problem."""
+    if "rerank" in first["loc"] and {"features", "categories"} & set(first["loc"]):
+        return _TABLE
     if any("constrained-" in str(part) for part in first["loc"]):
         return _ID
     if "features" in first["loc"] and first["loc"][-1] != "features" and "string" in first["type"]:
@@ -312,13 +302,19 @@ def known_fields(kind: type[Body]) -> list[str]:
         ItemsBody: NewItem,
         UsersBody: NewUser,
     }
-    more = inner[kind].model_fields if kind in inner else {}
+    more = dict(inner[kind].model_fields if kind in inner else {})
+    if "rerank" in {**kind.model_fields, **more}:
+        for rule in RULES:
+            more |= rule.model_fields
     return list({**kind.model_fields, **more})
 
 
 def _place(location: tuple[int | str, ...]) -> str:
     """The place of a value, such as questions[0].history; unions add words that say nothing."""
     text = ""
+    for name in ("features", "categories"):  # labels by item id: the field says enough
+        if "rerank" in location and name in location:
+            location = location[: location.index(name) + 1]
     for part in location:
         if isinstance(part, int):
             text += f"[{part}]"

@@ -10,9 +10,22 @@ import pytest
 
 from sif import Recommender
 from sif.data.interactions.vocabulary import Vocabulary
+from sif.recommender.reranking import (
+    AtMost,
+    Boost,
+    Bury,
+    Calibrated,
+    MeanPopularity,
+    Mmr,
+    Never,
+    Pin,
+    TailShare,
+)
 from sif.serving.answering import Answer, Answering
+from sif.serving.forms import Refused
 from sif.serving.questions import RecommendQuestion as Question
-from sif.serving.questions import Refused, SimilarQuestion
+from sif.serving.questions import SimilarQuestion
+from tests.serving.conftest import QUICK
 
 
 def answering(model: Recommender, unknown: str = "error") -> Answering:
@@ -29,12 +42,18 @@ def refusal(result: Any) -> str:
     return result.line
 
 
-def test_items_are_filtered_by_their_features(orders: pd.DataFrame) -> None:
+@pytest.fixture(scope="module")
+def featured(orders: pd.DataFrame) -> Recommender:
     features = pd.DataFrame({"item": [f"i{i}" for i in range(16)]})
     features["half"] = ["low" if i < 8 else "high" for i in range(16)]
     features["tags"] = [f"t{i % 3}|t{i % 4}" for i in range(16)]
-    model = Recommender(threads=1, budget="1s", dimension=4).fit(orders, item_features=features)
-    server = answering(model)
+    quick = {**QUICK, "search.stages": ["operation"], "search.epochs": 1, "train.epochs": 5}
+    model = Recommender(threads=1, baselines=[], settings=quick)
+    return model.fit(orders, item_features=features)
+
+
+def test_items_are_filtered_by_their_features(featured: Recommender) -> None:
+    model, server = featured, answering(featured)
     low, high, both, mixed = server.recommend(
         [
             Question(user="u1", n=16, where={"half": ["low"]}),
@@ -51,6 +70,70 @@ def test_items_are_filtered_by_their_features(orders: pd.DataFrame) -> None:
     wrong = server.recommend([Question(user="u1", where={"half": ["none"]})] * 2)
     assert [refusal(one)[:14] for one in wrong] == ["features: half"] * 2
     assert "colour" in refusal(server.recommend([Question(user="u1", where={"colour": ["x"]})])[0])
+
+
+LABELS = {f"i{i}": ["odd", "even"][i % 2 == 0] for i in range(16)}
+RULES: list[tuple[list[dict[str, Any]], list[Any]]] = [
+    ([{"step": "pin", "item": "i4", "place": 2}], [Pin("i4", 2)]),
+    ([{"step": "boost", "items": ["i3", "i4"], "factor": 2, "offset": 0.5}],
+     [Boost(["i3", "i4"], 2, 0.5)]),
+    ([{"step": "mmr", "strength": 0.8, "features": "tags"}], [Mmr(0.8, "tags")]),
+    ([{"step": "mmr"}], [Mmr()]),
+    ([{"step": "calibrated", "categories": LABELS, "strength": 0.9}], [Calibrated(LABELS, 0.9)]),
+    ([{"step": "tail_share", "least": 0.7, "head": 0.5}], [TailShare(0.7, 0.5)]),
+    ([{"step": "mean_popularity", "most": 0.2}], [MeanPopularity(0.2)]),
+    ([{"step": "at_most", "count": 1, "categories": "half"}, {"step": "bury", "items": ["i2"]},
+      {"step": "never", "items": ["i6", "i7"]}],
+     [AtMost(1, "half"), Bury(["i2"]), Never(["i6", "i7"])]),
+]  # fmt: skip
+
+
+def test_rules_are_those_of_the_library(featured: Recommender) -> None:
+    """Of known users, histories and unknown users, in one batch with questions without rules."""
+    server, changed = answering(featured, "popular"), 0
+    less = {"exclude_items": ["i9"], "where": {"half": ["low", "high"], "tags": ["t0", "t1"]}}
+    for rules, steps in RULES:
+        asked = [
+            {"user": "u1"}, {"user": "u1", "rerank": rules}, {"user": "u2", "rerank": rules},
+            {"history": ["i1", "i4"], "rerank": rules}, {"user": "who", "rerank": rules},
+            {"user": "u1", "rerank": rules, "pool": 4, **less, "exclude_seen": False},
+        ]  # fmt: skip
+        found = server.recommend([Question(n=4, **one) for one in asked])
+        every = {"n": 4, "rerank": steps, "as_arrays": True}
+        expected = [
+            featured.recommend("u1", 4, as_arrays=True), featured.recommend("u1", **every),
+            featured.recommend("u2", **every), featured.recommend_new(["i1", "i4"], **every),
+            featured.recommend_new([], **every),
+            featured.recommend("u1", exclude_seen=False, pool=4, **less, **every),
+        ]  # fmt: skip
+        for one, (items, scores) in zip(found, expected, strict=True):
+            assert ids(one) == items.tolist(), rules
+            assert isinstance(one, Answer) and one.scores == pytest.approx(scores.tolist(), 1e-5)
+        changed += ids(found[0]) != ids(found[1])
+    assert changed >= 4  # most rules say something here
+
+
+def test_rules_that_cost_too_much_or_contradict_are_refused(featured: Recommender) -> None:
+    server = answering(featured)
+    mmr = {"step": "mmr", "features": "tags"}
+    for asked, told in (
+        ({"rerank": [mmr], "n": 500}, "pool: expected at most 1,000 candidates with rerank, found"),
+        ({"rerank": [mmr], "n": 5, "pool": 4}, "pool: expected at least n (5) candidates, found 4"),
+        ({"pool": 4}, "pool: expected with rerank, found without"),
+        ({"rerank": [mmr, {"step": "boost", "items": ["i1"]}]}, "expected Boost before Mmr"),
+        ({"rerank": [{"step": "pin", "item": "x"}]}, "Pin: item: expected one of 16 known ids"),
+        ({"rerank": [{"step": "mmr", "features": "tag"}]}, "features: unknown"),
+        ({"rerank": [{"step": "bury", "items": []}]}, "Bury: item: expected at least one id"),
+    ):  # fmt: skip
+        fine, refused = server.recommend([Question(user="u1"), Question(user="u1", **asked)])
+        assert len(ids(fine)) > 1
+        assert told in refusal(refused)
+    wide = {f"i{i}": [f"c{n}" for n in range(100 * i, 100 * i + 100)] for i in range(16)}
+    rules = [{"step": "calibrated", "categories": wide}]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sif.serving.rules.MOST_WORK", 10 * 16 * 1599)
+        told = refusal(server.recommend([Question(user="u1", rerank=rules)])[0])
+    assert "n times pool times categories" in told and "10 x 16 x 1,600" in told
 
 
 def test_ratings_fold_in_and_are_needed(stars: Path) -> None:

@@ -81,6 +81,7 @@ def test_several_questions_get_an_answer_each(server: Server, model: Recommender
     questions = [
         {"user": "u1", "n": 2}, {"history": ["i4"], "n": 3}, {"user": "u2", "exclude_seen": "none"},
         {"user": "u1", "items": ["i3", "i5"]}, {"user": "u4", "exclude_items": ["i8"]},
+        {"user": "u4", "rerank": [{"step": "pin", "item": "i14"}], "pool": 10},
     ]  # fmt: skip
     answers = answer(server.ask("/recommend", {"questions": questions}))["answers"]
     assert len(answers) == len(questions)

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sif.serving.arrow import questions as questions_of
-from sif.serving.questions import RecommendQuestion, Refused
+from sif.serving.forms import Refused
+from sif.serving.questions import RecommendQuestion
 
 ARROW = "application/vnd.apache.arrow.stream"
 Server = Any
@@ -58,6 +59,24 @@ CASES: list[tuple[str, Any, int, str]] = [
     ("/recommend", {"user": "u1", "exclude_items": [None]}, 422, "exclude_items[0]: expected a"),
     ("/recommend", {"user": "u1", "ratings": [1.0]}, 422, "ratings: expected with a history"),
     ("/recommend", {"user": "u1", "where": {"genre": ["Drama"]}}, 422, "where: expected a model w"),
+    ("/recommend", {"user": "u1", "rerank": {}}, 422, "rerank: expected a list, found an object"),
+    ("/recommend", {"user": "u1", "rerank": [{}]}, 422, "rerank[0].step: expected one of pin, b"),
+    ("/recommend", {"user": "u1", "rerank": [{"step": "p"}]}, 422, "rerank[0].step: expected one"),
+    ("/recommend", {"user": "u1", "rerank": [{"step": "mmr", "strength": 2}]}, 422,
+     "rerank[0].mmr.strength: expected at most 1, found 2"),
+    ("/recommend", {"user": "u1", "rerank": [{"step": "mmr", "stregth": 1}]}, 422,
+     "rerank[0].mmr.stregth: unknown field; did you mean 'strength'?"),
+    ("/recommend", {"user": "u1", "rerank": [{"step": "mmr", "features": {"i1": {}}}]}, 422,
+     "rerank[0].mmr.features: expected the name of a column, or an object of item ids"),
+    ("/recommend", {"user": "u1", "rerank": [{"step": "mmr", "features": "genre"}]}, 422,
+     "features: expected a model that was fitted with item features"),
+    ("/recommend", {"user": "u1", "rerank": [{"step": "at_most", "count": 1, "categories":
+     {f"i{n}": "c" for n in range(10_001)}}]}, 422, "rerank[0].at_most.categories: expected label"),
+    ("/recommend", {"user": "u1", "rerank": [{"step": "bury", "items": ["x"]}]}, 422, "Bury: item"),
+    ("/recommend", {"user": "u1", "rerank": [{"step": "mmr"}] * 21}, 422, "rerank: expected at mo"),
+    ("/recommend", {"questions": [{"user": "u1", "rerank": [{"step": "mmr"}]}] * 1_001}, 422,
+     "expected at most 1,000 questions with rerank, found 1,001"),
+    ("/recommend", {"user": "u1", "pool": 9}, 422, "pool: expected with rerank, found without"),
     ("/recommend", {"history": "i1"}, 422, "history: expected a list, found 'i1'"),
     ("/recommend", {"history": ["absent"]}, 422, "history: expected one of 16 known ids"),
     ("/recommend", {"history": ["i1"], "ratings": [1.0]}, 422, "ratings: expected none for a mo"),

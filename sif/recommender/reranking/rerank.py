@@ -107,13 +107,23 @@ class _Asked:
         return candidates.top(self.k)
 
 
+def pool_size(k: int, pool: int | None) -> int:
+    """Candidates of each user: as many as are named, or 10 k and at least 100.
+
+    Raises:
+        ConfigError: Fewer than k.
+    """
+    if pool is None:
+        return max(LEAST_POOL, TIMES_N * k)
+    if whole_number(pool, "pool") < k:
+        raise ConfigError(f"pool: expected at least n ({k}) candidates, found {pool}")
+    return pool
+
+
 def _asked(
     server: IndexedRecommender, k: int, allowed: Mask | None, steps: Any, pool: int | None
 ) -> _Asked:  # fmt: skip
-    if pool is None:
-        pool = max(LEAST_POOL, TIMES_N * k)
-    if whole_number(pool, "pool") < k:
-        raise ConfigError(f"pool: expected at least n ({k}) candidates, found {pool}")
+    pool = pool_size(k, pool)
     checked = checked_steps(steps)
     for step in checked:
         allowed = step.narrowed(allowed, server)
