@@ -49,32 +49,56 @@ def feature_reasons(model: ServedModel, user: int, item: int) -> list[FeatureRea
         item: Number of the item.
 
     Raises:
-        ConfigError: A model without features, or nobody whom features answer for.
+        ConfigError: A model without features; or neither the item nor the user is one that features
+            answer for.
     """
-    if model.item_features is None and model.user_features is None:
-        raise ConfigError("explain_features: expected a model with item_features, found none")
-    found, is_bare = [], item not in touched_items(model)
-    if model.item_features is not None and is_bare:
-        found += _of_item(model, model.item_features, user, item)
     is_cold = model.rule is not None and bool(model.rule.cold_users[user])
-    if model.user_features is not None and model.user_stand is not None and is_cold:
+    is_bare = item not in touched_items(model)
+    if refusal := _refusal(model, user, item, is_cold, is_bare):
+        raise ConfigError(f"explain_features: {refusal}")
+    found = list[FeatureReason]()
+    if is_bare and model.item_features is not None:
+        found += _of_item(model, model.item_features, user, item)
+    if is_cold and model.user_features is not None and model.user_stand is not None:
         found += _of_user(model, model.user_features, model.user_stand, user, item)
-    elif not is_bare or model.item_features is None or is_cold:
-        raise ConfigError(_refusal(model, user, item, is_cold))
     return sorted(found, key=lambda reason: -reason.score)
 
 
-def _refusal(model: ServedModel, user: int, item: int, is_cold: bool) -> str:
+def _refusal(model: ServedModel, user: int, item: int, is_cold: bool, is_bare: bool) -> str:
+    """Why features have no part in a score; empty: they have."""
     names = [str(model.vocabularies[field].ids[n]) for field, n in enumerate((user, item))]
-    if is_cold and model.user_features is not None:
+    if model.item_features is None and model.user_features is None:
+        return "expected a model that was fitted with item_features or user_features, found neither"
+    if model.rule is None or len(model.fields) != 2:
+        return "expected a model of rankings by user and item"
+    if is_cold and (why := _why_popular(model, user)):
         return (
-            f"explain_features: expected a model that answers new users by features, found one "
-            f"that gives {names[0]!r} the popular items, since features were not clearly better"
+            "expected a user whose items features or interactions choose, found "
+            f"{names[0]!r}, who gets the popular items in their order, since {why}"
         )
-    return (
-        f"explain_features: expected an item that no training saw, found {names[1]!r}, whose "
-        "interactions answer for it; explain tells which"
-    )
+    if is_bare and model.rule.never_recommended[item]:
+        return (
+            f"expected an item that may be recommended, found {names[1]!r}, which nobody has and "
+            "which has no feature in common with a trained item"
+        )
+    if not is_cold and not is_bare:
+        return (
+            f"expected an item that no training saw, found {names[1]!r}, whose interactions "
+            "answer for it; explain tells which"
+        )
+    return ""
+
+
+def _why_popular(model: ServedModel, user: int) -> str:
+    """Why features choose nothing for a user without interactions; empty: they do."""
+    table, stand = model.user_features, model.user_stand
+    if table is None:
+        return "the model was fitted without user_features"
+    if stand is None:
+        return "features were not clearly better"
+    if not stand.tells(table.rows(model.vocabularies[0].ids[[user]]))[0]:
+        return "no known user has one of his features"
+    return ""
 
 
 def _of_item(model: ServedModel, table: Features, user: int, item: int) -> list[FeatureReason]:

@@ -21,7 +21,7 @@ from sif.serving.forms import (
     Refused,
     Values,
 )
-from sif.serving.rules import MOST_POOL, RULES, STEPS, Rules
+from sif.serving.rules import MOST_LABELS, MOST_POOL, RULES, STEPS, Rules
 from sif.utils.argument_types import shown
 
 COUNT = 10
@@ -238,8 +238,6 @@ def _refused(error: ValidationError, kind: type[Body]) -> Refused:
     told, where = first["type"], _place(first["loc"])
     if told == "json_invalid":
         return Refused(400, f"body: expected JSON in UTF-8, found {first['ctx']['error']}")
-    if told == "value_error" and "rerank" in first["loc"]:
-        return Refused(422, f"{where}: {first['ctx']['error']}")
     if told == "value_error":
         return Refused(422, str(first["ctx"]["error"]))
     if told == "extra_forbidden":
@@ -262,7 +260,10 @@ def _refused(error: ValidationError, kind: type[Body]) -> Refused:
 _KINDS: dict[type, str] = {list: "a list", dict: "an object"}
 _ID = f"a text of 1 to {LONGEST} characters, or a whole number of 64 bits"
 _VALUE = f"a text, a number, true, false, or a list of at most {MOST_ITEMS:,} of these"
-_TABLE = "the name of a column, or an object of item ids with labels"
+_TABLE = (
+    f"the name of a column, or an object of 1 to {MOST_ITEMS:,} item ids, each with a label or "
+    f"at most {MOST_LABELS} of them"
+)
 _EXPECTED = {
     "bool_type": "true, false, all, trained or none",
     "dict_type": "an object",

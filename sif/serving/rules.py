@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from pydantic_core import to_json
 
 from sif.evaluation.beyond.calibration import ALPHA
@@ -47,13 +47,7 @@ Label = str | int | float | bool
 Labels = Annotated[list[Label], Field(max_length=MOST_LABELS, fail_fast=True)]
 
 
-def _short(labels: dict[str, Label | Labels]) -> dict[str, Label | Labels]:
-    if not 1 <= len(labels) <= MOST_ITEMS:
-        raise ValueError(f"expected labels of 1 to {MOST_ITEMS:,} items, found {len(labels):,}")
-    return labels
-
-
-Table = str | Annotated[dict[str, Label | Labels], AfterValidator(_short)]
+Table = str | Annotated[dict[str, Label | Labels], Field(min_length=1, max_length=MOST_ITEMS)]
 """Name of a column of the model's features of items; or a label, or several, by item id."""
 _TABLE = "name of a column of the model's features of items; or item ids with a label or several"
 

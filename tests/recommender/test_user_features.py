@@ -17,6 +17,7 @@ import torch
 from sif.data.interactions import Vocabulary
 from sif.errors import ConfigError, DataError
 from sif.problems.part_rows import rows_of_table
+from sif.recommender.many import recommend_many
 from sif.recommender.model import ServedModel
 from sif.recommender.recommender import Recommender
 from sif.recommender.user_choice import is_ahead
@@ -233,8 +234,53 @@ def test_reasons_are_the_features_of_whoever_is_new(name: str, fitted: Fitted) -
     with pytest.raises(ConfigError, match="expected an item that no training saw, found 'i1'"):
         model.explain_features("u1", "i1")
     model._serve(replace(model.fitted_model(), user_alikeness=None))
-    with pytest.raises(ConfigError, match="gives 'n1' the popular items"):
-        model.explain_features("n1", "i1")
+    for item in ("i1", "x1"):  # of a new item, too: no feature places it for such a user
+        told = "found 'n1', who gets the popular items in their order, since features were not"
+        with pytest.raises(ConfigError, match=told):
+            model.explain_features("n1", item)
+
+
+def test_nobody_without_a_telling_feature_gets_reasons(fitted: Fitted) -> None:
+    model = fitted("closed")
+    strange = pd.DataFrame({"user": ["odd", "n1"], "club": ["unseen", "c1"]})
+    model.add_users(strange).add_items(pd.DataFrame({"item": ["odd"], "kind": ["unseen"]}))
+    with pytest.raises(ConfigError, match="'odd', who .* since no known user has one of his"):
+        model.explain_features("odd", "i1")
+    for user in ("u1", "n1"):
+        with pytest.raises(ConfigError, match="found 'odd', which nobody has and which has no f"):
+            model.explain_features(user, "odd")
+    model._serve(replace(model.fitted_model(), user_features=None))
+    with pytest.raises(ConfigError, match="since the model was fitted without user_features"):
+        model.explain_features("odd", "i1")
+    model._serve(replace(model.fitted_model(), item_features=None))
+    with pytest.raises(ConfigError, match="with item_features or user_features, found neither"):
+        model.explain_features("u1", "i1")
+
+
+@pytest.mark.parametrize("name", ["vectors", "closed"])
+def test_answers_are_filtered_by_features_of_items(name: str, fitted: Fitted) -> None:
+    model = fitted(name)
+    model.add_items(pd.DataFrame({"item": ["x1"], "kind": ["k1"]})).add_users(NEW)
+    among = ["x1", *(f"i{n}" for n in range(ITEMS) if n % KINDS == 1)]
+    users = ["u1", "u2", "n1"]
+    found = model.recommend(users, n=9, where={"kind": "k1"})
+    assert found.equals(model.recommend(users, n=9, items=among))
+    blocks = recommend_many(model, users, n=9, where={"kind": ["k1"]})
+    assert pd.concat([block.frame() for block in blocks]).equals(found)
+    for asked in ({"history": ["i1", "i2"]}, {"features": {"club": "c2"}}):
+        every = model.recommend_new(**asked, n=9, where={"kind": ["k1", "k2"]}, items=among[:5])
+        assert every.equals(model.recommend_new(**asked, n=9, items=among[:5]))
+    assert not len(model.recommend("u1", where={"kind": []}))
+    for where, told in (
+        ({"kind": "k9"}, "features: kind: expected one of k0, k1"),
+        ({"knd": "k1"}, "features: expected a column of kind, found 'knd'"),
+        ("k1", "where: expected names with values or None, found 'k1'"),
+    ):
+        with pytest.raises((ConfigError, DataError), match=told):
+            model.recommend("u1", where=where)  # type: ignore[arg-type]
+    model._serve(replace(model.fitted_model(), item_features=None))
+    with pytest.raises(ConfigError, match="where: expected a model with features of items, found"):
+        recommend_many(model, where={"kind": "k1"})
 
 
 def test_users_of_the_table_are_known_without_interactions() -> None:

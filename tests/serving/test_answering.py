@@ -122,7 +122,7 @@ def test_rules_that_cost_too_much_or_contradict_are_refused(featured: Recommende
         ({"pool": 4}, "pool: expected with rerank, found without"),
         ({"rerank": [mmr, {"step": "boost", "items": ["i1"]}]}, "expected Boost before Mmr"),
         ({"rerank": [{"step": "pin", "item": "x"}]}, "Pin: item: expected one of 16 known ids"),
-        ({"rerank": [{"step": "mmr", "features": "tag"}]}, "features: unknown"),
+        ({"rerank": [{"step": "mmr", "features": "tag"}]}, "features: expected one of half, tags"),
         ({"rerank": [{"step": "bury", "items": []}]}, "Bury: item: expected at least one id"),
     ):  # fmt: skip
         fine, refused = server.recommend([Question(user="u1"), Question(user="u1", **asked)])
