@@ -352,7 +352,8 @@ def _widest(rest: sp.csr_matrix) -> int:
 def _table(weights: FilterWeights, n_items: int) -> NDArray[np.float32]:
     if 4 * n_items**2 > MOST_BYTES:
         raise ConfigError(
-            f"export: expected at most {math.isqrt(MOST_BYTES // 4):,} items in an item-item model "
-            f"whose weights are multiplied out, found {n_items:,}"
+            f"export: expected a catalog of at most {math.isqrt(MOST_BYTES // 4):,} items where a "
+            "filter is served, whose weights are then written out for all pairs of items in 2 GB, "
+            f"found {n_items:,}"
         )
     return weights.table()

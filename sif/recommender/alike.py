@@ -44,6 +44,10 @@ WRITTEN = 20_000
 """Items of a filter whose weights are written out, so that new ones can be added: 1.6 GB."""
 
 
+class TooManyItems(ConfigError):
+    """New items for a filter of more items than all pairs of them have room for."""
+
+
 @dataclass(frozen=True, eq=False)
 class Stand:
     """Trained items, in shares, that stand for items that nobody has touched.
@@ -112,7 +116,7 @@ def answered(
         scales: See `ServedModel.alike_scales`.
 
     Raises:
-        ConfigError: A filter of more items than weights between all of them have room for.
+        TooManyItems: A filter of more items than weights between all of them have room for.
     """
     level = stand.constants.level
     if isinstance(network, InteractionNetwork):
@@ -138,16 +142,17 @@ def between_items(network: OrderNetwork) -> ItemWeights:
     """The weights of an item-item model from item to item; those of a filter are written out.
 
     Raises:
-        ConfigError: There is no room for those.
+        TooManyItems: There is no room for those.
     """
     weights: Any = network.item_weights
     if not isinstance(weights, FilterWeights):
         return network.item_weights
     n = network.n_items
     if n > WRITTEN:
-        raise ConfigError(
-            f"features: expected at most {WRITTEN:,} items in a filter that takes in new items, "
-            f"found {n:,}; search.stages without closed"
+        raise TooManyItems(
+            f"new items: expected a catalog of at most {WRITTEN:,} items where a filter is served, "
+            f"whose weights are then written out for all pairs of items, found {n:,}; models of "
+            "search.stages without closed have no such limit"
         )
     ones = sp.csr_matrix(sp.identity(n, np.float32, "csr"))
     return ItemWeights(np.ascontiguousarray(weights.scores(ones), dtype=np.float32), n)

@@ -73,8 +73,8 @@ def _refusal(model: ServedModel, user: int, item: int, is_cold: bool, is_bare: b
         return "expected a model of rankings by user and item"
     if is_cold and (why := _why_popular(model, user)):
         return (
-            "expected a user whose items features or interactions choose, found "
-            f"{names[0]!r}, who gets the popular items in their order, since {why}"
+            f"expected a user with interactions or telling features, found {names[0]!r}, who gets "
+            f"the popular items in their order, since {why}"
         )
     if is_bare and model.rule.never_recommended[item]:
         return (

@@ -255,12 +255,23 @@ class Changes:
             _logger.info("%s", model.item_precision or "float32 items")
         self.events, self._changes = 0, 0
         for events in () if self._journal is None else self._journal.batches():
-            model = grown(model, events)
+            model = self._replayed(model, events)
             self.events += len(events)
             self._changes = 1
         answering = Answering(model, self._unknown, self._version(now, self._changes))
         answering.warm()
         return answering
+
+    def _replayed(self, model: ServedModel, events: list[Change]) -> ServedModel:
+        """The model with a run of the journal."""
+        assert self._journal is not None  # noqa: S101
+        try:
+            return grown(model, events)
+        except SifError as error:
+            raise CheckpointError(
+                f"{self._journal.path}: expected a journal that the model can take in, found: "
+                f"{error}; move the file away if the model was fitted with its rows"
+            ) from None
 
     def _answering(self, model: ServedModel, changes: int) -> Answering:
         return Answering(model, self._unknown, self._version(self._found, changes)).prepare()

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 
 import sif
 from sif.errors import ConfigError, DataError
 from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.recommender import Recommender
+from sif.spaces.closed.clicks import Clicks
+from sif.spaces.closed.design import genotype_of
+from sif.spaces.closed.filters import GraphFilter
+from sif.spaces.closed.network import ClosedNetwork
 
 KINDS = 4
 
@@ -109,6 +115,27 @@ def test_items_may_be_added_again_and_known_ones_stay(
     assert ranks["u2"] < ranks["u1"]
     after = [one for one in model.recommend("u3", n=6)["item"] if one != "n1"]
     assert after[:5] == before["item"].tolist()
+
+
+def test_a_filter_takes_new_items_up_to_a_limit(
+    fitted: Callable[[str], Recommender], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = copied(fitted("closed"))
+    served, design = model.fitted_model(), GraphFilter()
+    genotype = genotype_of(design)
+    network = ClosedNetwork(genotype, 40)
+    network.take(design.weights(Clicks(sp.csr_matrix(served.seen > 0, dtype=np.float32), 0)))
+    model._serve(replace(served, genotype=genotype, trained=network))
+    before = model.recommend("u1", n=5)
+    monkeypatch.setattr("sif.recommender.alike.WRITTEN", 39)
+    with pytest.raises(ConfigError, match="a catalog of at most 39 items where a filter is served"):
+        model.add_items(NEW)
+    assert model.recommend("u1", n=5).equals(before)
+    monkeypatch.setattr("sif.recommender.alike.WRITTEN", 40)
+    model.add_items(NEW)
+    assert model.recommend("u1", n=1, items=["n1", "n2"])["item"].tolist() == ["n1"]
+    known = model.recommend("u1", n=5, items=[f"i{n}" for n in range(40)])
+    assert known["item"].tolist() == before["item"].tolist()
 
 
 def test_without_features_or_with_other_ones_it_is_refused(

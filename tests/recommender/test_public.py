@@ -94,7 +94,8 @@ def test_frames_of_neighbors_and_reasons(liked: Recommender) -> None:
 def test_one_word_for_each_argument() -> None:
     words = {"self", "cls", "as_arrays", "data", "valid", "folder", "unknown", "n", "users",
              "items", "user", "item", "history", "ratings", "context", "exclude_seen",
-             "exclude_items", "exclude_users", "deep", "parameters", "refit", "rerank", "pool", "where",
+             "exclude_items", "exclude_users", "deep", "parameters", "refit", "rerank", "pool",
+             "where",
               "item_features", "user_features", "features", "warm_start", "fit", "budget",
               "version", "keep", "precision"}  # fmt: skip
     for name, method in inspect.getmembers(Recommender, callable):

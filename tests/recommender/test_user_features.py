@@ -244,7 +244,7 @@ def test_nobody_without_a_telling_feature_gets_reasons(fitted: Fitted) -> None:
     model = fitted("closed")
     strange = pd.DataFrame({"user": ["odd", "n1"], "club": ["unseen", "c1"]})
     model.add_users(strange).add_items(pd.DataFrame({"item": ["odd"], "kind": ["unseen"]}))
-    with pytest.raises(ConfigError, match="'odd', who .* since no known user has one of his"):
+    with pytest.raises(ConfigError, match=r"'odd', who .* since no known user has one of his"):
         model.explain_features("odd", "i1")
     for user in ("u1", "n1"):
         with pytest.raises(ConfigError, match="found 'odd', which nobody has and which has no f"):

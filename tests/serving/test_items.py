@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +14,13 @@ import pandas as pd
 import pytest
 
 from sif import Recommender
+from sif.serving.answering import Answer
+from sif.serving.changes import Changes
+from sif.serving.forms import Refused
+from sif.serving.journal import Journal
+from sif.serving.metrics import Metrics
+from sif.serving.questions import Event, NewItem, RecommendQuestion
+from sif.utils.compact_rows import Precision
 from tests.serving.conftest import QUICK, running
 
 pytestmark = pytest.mark.slow
@@ -27,7 +39,12 @@ def featured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kinds = pd.DataFrame({"item": [f"i{n}" for n in range(30)]})
     kinds["kind"] = [f"k{n % KINDS}" for n in range(30)]
     orders = pd.DataFrame(rows, columns=["user", "item"])
-    model = Recommender(threads=1, baselines=[], settings=QUICK).fit(orders, item_features=kinds)
+    pairs = {
+        "search.stages": ["operation", "features"],
+        "search.choices": {"operation": ["multiply"], "features": ["added"]},
+    }
+    model = Recommender(threads=1, baselines=[], settings={**QUICK, **pairs})
+    model.fit(orders, item_features=kinds)
     return model.save(tmp_path_factory.mktemp("featured")).parent
 
 
@@ -60,6 +77,61 @@ def test_an_item_that_comes_again_is_as_it_came_last(featured: Path, tmp_path: P
         found = server.ask("/recommend", asked).json["answers"]
     with running(featured, "--journal", journal) as server:
         assert server.ask("/recommend", asked).json["answers"] == found
+
+
+def test_rules_and_filters_know_new_items_also_after_a_swap(featured: Path, tmp_path: Path) -> None:
+    """Without a process: the thread of changes takes items in, and loads other versions."""
+    folder, journal = tmp_path / "live", Journal(tmp_path / "events.jsonl")
+    model = Recommender.load(featured)
+    model.save(folder, version="one")
+    table = pd.DataFrame({"item": ["n1", "n2"], "kind": ["k1", "k2"]})
+    rules = [{"step": "at_most", "count": 1, "categories": "kind"}, {"step": "pin", "item": "n2"}]
+    asked = [
+        RecommendQuestion(user="u1", n=9, where={"kind": ["k1"]}),
+        RecommendQuestion(user="u1", n=3, rerank=rules),
+        RecommendQuestion(history=["n1"], n=3, rerank=rules),
+    ]
+
+    def found(changes: Changes) -> list[list[str]]:
+        answers = changes.answering.recommend(asked)
+        assert all(isinstance(one, Answer) for one in answers), answers
+        return [one.ids for one in answers if isinstance(one, Answer)]
+
+    with changing(folder, journal, None) as changes:
+        rows = zip(table["item"], table["kind"], strict=True)
+        items = [NewItem(item=name, features={"kind": kind}) for name, kind in rows]
+        asyncio.run(changes.take_in(items))
+        asyncio.run(changes.take_in([Event(user="u1", item="n1")]))
+        before = found(changes)
+        assert "n1" not in before[0] and before[1][0] == before[2][0] == "n2"
+        kinds = {"n2": 2} | {f"i{n}": n % KINDS for n in range(30)}
+        assert sorted(kinds[item] for item in before[1]) == list(range(KINDS))
+        expected = copy.copy(model).add_items(table)
+        expected.partial_fit(pd.DataFrame({"user": ["u1"], "item": ["n1"]}))
+        again = expected.recommend("u1", n=9, where={"kind": "k1"})
+        assert before[0] == again["item"].tolist()
+        expected.save(folder, version="two")  # which has the rows of the journal, too
+        assert asyncio.run(changes.reload())["version"] == "two+1"
+        assert found(changes) == before
+    with changing(folder, journal, "int8") as changes:  # a start of a server that rounds
+        assert [one[0] for one in found(changes)[1:]] == ["n2", "n2"]
+        bare = Recommender()
+        bare._serve(replace(model.fitted_model(), item_features=None))
+        bare.save(folder, version="three")
+        with pytest.raises(Refused, match="a journal that the model can take in, found: add_i"):
+            asyncio.run(changes.reload())
+        assert changes.answering.version == "two+1"
+
+
+@contextlib.contextmanager
+def changing(folder: Path, journal: Journal, precision: Precision | None) -> Iterator[Changes]:
+    """What changes the model of a server, within the block."""
+    changes = Changes(folder, "error", Metrics(), journal, watch=0, precision=precision)
+    changes.start()
+    try:
+        yield changes
+    finally:
+        changes.stop()
 
 
 def test_bad_items_are_refused_in_one_line(featured: Path) -> None:

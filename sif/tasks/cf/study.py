@@ -33,6 +33,7 @@ from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import follows
 from sif.problems.order import ORDER, OrderProblem, comes_later
 from sif.problems.plan import Costs, OwnCost
+from sif.recommender.alike import TooManyItems
 from sif.recommender.even_level import with_even_level
 from sif.recommender.extend import with_owned
 from sif.recommender.feature_factors import PARAMS
@@ -114,6 +115,7 @@ class InteractionStudy(Study):
         self._recovered: Recovery | None = None
         self._first: Trained[Any] | None = None  # the first fit of ours
         self._new: NewResults | None = None
+        self._no_new = ""
         self.data_hash = self.dataset.hash if self.dataset else self.split.hash
         self.split_hash, self.split_name = self.split.hash, self.split.protocol
         self.test_part = self.split
@@ -486,7 +488,7 @@ class InteractionStudy(Study):
         told = Populations.of(self.split, self._second is not None).told
         groups += [f"note: {told}"] if told else []
         new = self._new_ids(results)
-        groups += [new.text()] if new is not None else []
+        groups += [new.text()] if new is not None else [self._no_new] if self._no_new else []
         planted = self._planted(results.found.get(SEARCHED))
         return [text for text in (beyond, "\n".join(groups), planted) if text]
 
@@ -497,12 +499,16 @@ class InteractionStudy(Study):
     def _new_ids(self, results: Results) -> NewResults | None:
         """The served model and baselines on new ids, where a protocol keeps some apart."""
         side = self._asked_side
-        if side is None or self._new is not None:
+        if side is None or self._new is not None or self._no_new:
             return self._new
-        self._new = tested_new_ids(
-            lambda: self._unseen(results, first=True), lambda: self._unseen(results, first=False),
-            self.split, self.test_part, side, self.config.seed, self.problem.runtime.threads,
-        )  # fmt: skip
+        try:
+            self._new = tested_new_ids(
+                lambda: self._unseen(results, first=True),
+                lambda: self._unseen(results, first=False),
+                self.split, self.test_part, side, self.config.seed, self.problem.runtime.threads,
+            )  # fmt: skip
+        except TooManyItems as error:  # hours of work are worth more than this table
+            self._no_new = f"note: no figures of new items: {error}"
         return self._new
 
     def _unseen(self, results: Results, first: bool) -> ServedModel:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sif.recommender.alike import TooManyItems
 from sif.recommender.recommender import Recommender
 
 Command = Callable[..., Any]
@@ -55,6 +56,19 @@ def job(sif: Command, tmp_path: Path) -> Callable[..., Any]:
 def metrics(run: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((Path(run) / "metrics.json").read_text())
     return found
+
+
+def test_a_catalog_too_large_for_new_items_costs_no_job(
+    job: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*unused: object) -> None:
+        raise TooManyItems("new items: expected a catalog of at most 20,000 items")
+
+    monkeypatch.setattr("sif.tasks.cf.study.tested_new_ids", refuses)
+    printed = job("run", "data.item_features=kinds.csv", "search.stages=[closed]")
+    assert "note: no figures of new items: new items: expected a catalog of at most" in printed
+    assert "new_items" not in metrics("run")
+    assert len(Recommender.load("run").recommend("u1", n=3)) == 3
 
 
 def test_new_items_are_answered_by_their_features(job: Callable[..., Any], sif: Command) -> None:
