@@ -110,7 +110,7 @@ def test_rules_and_filters_know_new_items_also_after_a_swap(featured: Path, tmp_
         expected.partial_fit(pd.DataFrame({"user": ["u1"], "item": ["n1"]}))
         again = expected.recommend("u1", n=9, where={"kind": "k1"})
         assert before[0] == again["item"].tolist()
-        expected.save(folder, version="two")  # which has the rows of the journal, too
+        model.save(folder, version="two")
         assert asyncio.run(changes.reload())["version"] == "two+1"
         assert found(changes) == before
     with changing(folder, journal, "int8") as changes:  # a start of a server that rounds
