@@ -212,7 +212,7 @@ class Answering:
     def _histories(
         self, rows: list[_Row], how: ExcludeSeen
     ) -> tuple[sparse.csr_array, sparse.csr_array | None, sparse.csr_array | None]:
-        """What each row has (b, n_items), items left out of its answer, and its features."""
+        """Items that each row has (b, n_items), those left out of its answer, and its features."""
         pairs = [row.pairs for row in rows if row.pairs is not None]
         parts = {"all": [row.had for row in rows], "none": None}.get(
             how, [own.indices for own in pairs]

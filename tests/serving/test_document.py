@@ -124,7 +124,10 @@ def test_the_compose_file_is_careful() -> None:
     place = ROOT / "examples" / "serving" / "compose.yaml"
     made = yaml.safe_load(place.read_text(encoding="utf-8"))
     assert set(made) == {"services", "volumes"}
-    (service,) = made["services"].values()
+    ((name, service),) = made["services"].items()
+    file = place.relative_to(ROOT).as_posix()
+    for text in (TEXT, place.read_text(encoding="utf-8")):  # of process 1, as the image starts it
+        assert f"docker compose -f {file} exec {name} sh -c 'kill -HUP 1'" in text
     assert set(service) == {
         "build", "image", "ports", "volumes", "read_only", "tmpfs", "cap_drop", "security_opt",
         "stop_grace_period", "restart",

@@ -65,7 +65,7 @@ def test_a_catalog_too_large_for_new_items_costs_no_job(
         raise TooManyItems("new items: expected a catalog of at most 20,000 items")
 
     monkeypatch.setattr("sif.tasks.cf.study.tested_new_ids", refuses)
-    printed = job("run", "data.item_features=kinds.csv", "search.stages=[closed]")
+    printed = job("run", "data.item_features=kinds.csv")
     assert "note: no figures of new items: new items: expected a catalog of at most" in printed
     assert "new_items" not in metrics("run")
     assert len(Recommender.load("run").recommend("u1", n=3)) == 3
