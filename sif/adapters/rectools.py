@@ -10,16 +10,19 @@ A recommender reads such interactions like any others. Weights are ratings only 
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sif.adapters.tables import datetimes, rows_of, table_of
+from sif.adapters.tables import rows_of, table_of
+from sif.data.interactions import Interactions
 from sif.data.interactions.split import Split
 from sif.errors import DataError
 from sif.utils.argument_types import checks_types
 
+_logger = logging.getLogger("sif")
 INTERACTIONS = ("user_id", "item_id", "weight", "datetime")
 """`rectools.Columns.Interactions`."""
 RECOMMENDATIONS = ("user_id", "item_id", "score", "rank")
@@ -36,7 +39,8 @@ def interactions_frame(data: Any) -> pd.DataFrame:
 
     Returns:
         "user_id" and "item_id" as texts; "weight", the rating or 1; "datetime", in UTC without a
-        zone. Without times it is the place of a row in seconds if data are in order, else 1970.
+        zone. Without times it is the place of a row in seconds if data are in order, else 1970; the
+        logger "sif" then warns.
 
     Raises:
         DataError: Data that cannot be used.
@@ -54,9 +58,26 @@ def interactions_frame(data: Any) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "user_id": table["user_id"].astype(object), "item_id": table["item_id"].astype(object),
-            "weight": weights, "datetime": datetimes(rows),
+            "weight": weights, "datetime": _datetimes(rows),
         }
     )  # fmt: skip
+
+
+def _datetimes(rows: Interactions) -> np.ndarray[Any, np.dtype[np.datetime64]]:
+    """The times (n,) of rows, in seconds: of rows in order their places, else 1970 for all."""
+    if rows.place is not None:
+        _logger.warning(
+            "datetime: the place of each row, in seconds since 1970, since rows are in order "
+            "(data.order)"
+        )
+    elif rows.timestamp is None:
+        _logger.warning(
+            "datetime: 1970-01-01 in every row, since the data have no times and RecTools wants "
+            "some; data.timestamp=NAME names their column"
+        )
+        return np.zeros(len(rows), "datetime64[s]")
+    assert rows.moment is not None  # noqa: S101
+    return rows.moment.astype("datetime64[s]")
 
 
 @checks_types

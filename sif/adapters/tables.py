@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from sif.data.interactions import Interactions
@@ -59,32 +58,38 @@ def parts_of(rows: Rows, names: Mapping[str, str] | None = None) -> list[tuple[s
     return [(name, table_of(rows.rows(part), names)) for part, name in enumerate(PART_NAMES)]
 
 
-def datetimes(rows: Interactions) -> np.ndarray[Any, np.dtype[np.datetime64]]:
-    """The times (n,) of rows, in seconds: of rows in order their places, else 1970 for all."""
-    moment = np.zeros(len(rows), np.int64) if rows.moment is None else rows.moment
-    return moment.astype("datetime64[s]")
-
-
 def new_place(folder: Path) -> Path:
-    """The path, if a new folder can be made there.
+    """The path, if a new folder can be made there; those above it may be missing.
 
     Raises:
-        ConfigError: Something is there, or that which should hold it is not.
+        ConfigError: Something is there, or a file stands where a folder is needed.
     """
-    if folder.exists() or not folder.resolve().parent.is_dir():
-        raise ConfigError(f"{folder}: expected a new folder in one that is there")
+    if folder.exists():
+        found = "a folder" if folder.is_dir() else "a file"
+        raise ConfigError(f"{folder}: expected a new folder, found {found} that is there")
+    _check_above(folder)
     return folder
 
 
+def _check_above(path: Path) -> None:
+    """Raises ConfigError where folders for a path cannot be made."""
+    above = next(one for one in path.resolve().parents if one.exists())
+    if not above.is_dir():
+        raise ConfigError(f"{path}: expected a folder to write it into, found the file {above}")
+
+
 def file_place(path: Path, endings: Sequence[str]) -> Path:
-    """The path, if its name has one of some endings and its folder is there.
+    """The path, if its name has one of some endings; folders above it may be missing.
 
     Raises:
         ConfigError: Otherwise, or Parquet without pyarrow.
     """
-    if path.suffix not in endings or not path.resolve().parent.is_dir():
+    if path.suffix not in endings:
         told = " or ".join(endings)
-        raise ConfigError(f"{path}: expected a name that ends in {told} in a folder that is there")
+        raise ConfigError(f"{path}: expected a name that ends in {told}")
+    if path.is_dir():
+        raise ConfigError(f"{path}: expected a file to write, found a folder")
+    _check_above(path)
     if path.suffix == ".parquet":
         library("pyarrow", str(path))
     return path
@@ -98,6 +103,7 @@ def write_table(frame: pd.DataFrame, path: Path) -> Path:
     """
     part = path.with_name(f".{path.name}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".parquet":
             frame.to_parquet(part, index=False)
         else:

@@ -190,7 +190,11 @@ def convert(values: argparse.Namespace) -> None:
     """Interactions in the format of another program."""
     from sif.adapters.convert import convert as written
 
-    config = load_config("cf", sets=values.set, flags={"data.dir": values.data_dir})
+    flags = {
+        "data.dir": values.data_dir, "data.item_features": values.item_features,
+        "data.user_features": values.user_features,
+    }  # fmt: skip
+    config = load_config("cf", sets=values.set, flags=flags)
     assert isinstance(config, CFConfig)  # noqa: S101
     print(
         written(
@@ -361,6 +365,8 @@ OTHERS: dict[str, Verb] = {
         argument("--output", type=Path, required=True, metavar="FILE|DIR",
                  help="to write: a file, or a new folder"),
         argument("--split", action="store_true", help="DATA has parts, which stay apart"),
+        argument("--item-features", metavar="FILE", help="table to write as well"),
+        argument("--user-features", metavar="FILE", help="as of items"),
         argument("--set", metavar="K=V", nargs="+", action="extend", default=[],
                  help="e.g. data.user=customer"),
         argument("--data-dir", metavar="DIR", help="folder of data files and downloads"),

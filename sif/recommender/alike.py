@@ -186,7 +186,7 @@ def with_items(model: ServedModel, table: Any, id_column: str | None = None) -> 
         )
     if len(model.fields) != 2 or model.cold_start is None:
         raise ConfigError("add_items: expected a model of rankings by user and item")
-    further = further_features(table, "item", known, id_column)
+    further, notes = further_features(table, "item", known, id_column)
     names = further.vocabulary.ids
     fresh_names = names[model.vocabularies[1].lookup(names) < 0]
     longer_model = with_room(model, fresh_names)
@@ -195,7 +195,9 @@ def with_items(model: ServedModel, table: Any, id_column: str | None = None) -> 
     touched = np.intersect1d(asked, touched_items(model))
     if len(touched):
         told = "1 item has" if len(touched) == 1 else f"{len(touched):,} items have"
-        _logger.warning("add_items: %s interactions, which go on to answer", told)
+        notes = (*notes, f"{told} interactions, which go on to answer")
+    for note in notes:
+        _logger.warning("add_items: %s", note)
     bare = np.setdiff1d(np.intersect1d(asked, longer_model.untrained[1]), touched)
     return answering(longer_model, bare)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from sif.config.cf import DataConfig
 from sif.data.interactions import (
     Columns,
     Interactions,
+    as_frame,
     concatenate,
     held_out,
     held_out_last,
@@ -29,7 +29,7 @@ from sif.data.interactions.interactions import ordered, row_keys
 from sif.data.interactions.load import filters_of
 from sif.data.load import load_dataset
 from sif.data.streamed.load import Place
-from sif.errors import ConfigError, DataError, first_line
+from sif.errors import ConfigError, DataError
 from sif.utils.addresses import entered
 from sif.utils.argument_types import shown
 
@@ -70,12 +70,8 @@ def _read(data: Any, config: DataConfig, objective: str, name: str) -> Interacti
     if isinstance(data, Interactions):
         return data
     columns = Columns.of(config)
-    if isinstance(data, pd.DataFrame):
-        return read_frame(data, columns)
-    if hasattr(data, "__arrow_c_stream__"):  # a frame of polars, a table of pyarrow
-        return read_arrow(data, columns)
-    if hasattr(data, "to_pandas"):
-        return _read(data.to_pandas(), config, objective, name)
+    if hasattr(data, "__arrow_c_stream__") and not isinstance(data, pd.DataFrame):
+        return read_arrow(data, columns)  # a frame of polars, a table of pyarrow
     if isinstance(data, Path) or (isinstance(data, str) and data.strip()):
         return load_dataset(
             entered(str(data)), columns=columns, stream=config.stream,
@@ -84,41 +80,13 @@ def _read(data: Any, config: DataConfig, objective: str, name: str) -> Interacti
         ).interactions  # fmt: skip
     if is_matrix(data):
         return read_matrix(data, objective)
-    if isinstance(data, Mapping) or _is_records(data):
-        return read_frame(_as_frame(data, name), columns)
+    frame = as_frame(data, name)
+    if frame is not None:
+        return read_frame(frame, columns)
     raise DataError(
         f"{name}: expected a data frame, a sparse matrix, a file or Interactions, found "
         f"{shown(data)}"
     )
-
-
-def _is_records(data: Any) -> bool:
-    """True for rows that are mappings, as `json` reads them."""
-    return isinstance(data, list | tuple) and bool(data) and all(
-        isinstance(row, Mapping) for row in data
-    )  # fmt: skip
-
-
-def _as_frame(data: Any, name: str) -> pd.DataFrame:
-    """A mapping of columns, or rows that are mappings, as a data frame.
-
-    Raises:
-        DataError: A mapping of tables, as of the parts of a data set, or columns of other lengths.
-    """
-    if isinstance(data, Mapping):
-        parts = [str(key) for key, one in data.items() if hasattr(one, "to_pandas") and
-                 hasattr(one, "column_names")]  # fmt: skip
-        if parts:
-            raise DataError(f"{name}: expected one table, found a mapping of {', '.join(parts)}")
-        data = {str(key): column for key, column in data.items()}
-        lengths = {key: len(column) for key, column in data.items() if hasattr(column, "__len__")}
-        if len(lengths) < len(data) or len(set(lengths.values())) != 1:
-            told = ", ".join(f"{key} {length}" for key, length in lengths.items())
-            raise DataError(f"{name}: expected columns of one length, found {told or 'none'}")
-    try:
-        return pd.DataFrame(data)
-    except ValueError as error:
-        raise DataError(f"{name}: expected columns, found: {first_line(error)}") from None
 
 
 def further_interactions(data: Any, config: DataConfig, objective: str) -> Interactions:

@@ -37,14 +37,16 @@ def with_users(model: ServedModel, table: Any, id_column: str | None = None) -> 
         ConfigError: The model knows no features, or is of ratings or further fields.
     """
     known = _features_of(model, "add_users")
-    further = further_features(table, "user", known, id_column)
+    further, notes = further_features(table, "user", known, id_column)
     names = further.vocabulary.ids
     rows = model.vocabularies[0].lookup(names)
     assert model.cold_start is not None  # noqa: S101
     warm = int((~model.cold_start.cold_users[rows[rows >= 0]]).sum())
     if warm:
         told = "1 user has" if warm == 1 else f"{warm:,} users have"
-        _logger.warning("add_users: %s interactions, which go on to answer", told)
+        notes = (*notes, f"{told} interactions, which go on to answer")
+    for note in notes:
+        _logger.warning("add_users: %s", note)
     model = with_bare(model, 0, names[rows < 0]) if (rows < 0).any() else model
     return replace(model, user_features=known.joined(further)).with_users_of(model)
 
@@ -74,17 +76,8 @@ def features_row(model: ServedModel, values: Any, name: str = "features") -> sp.
     known = _features_of(model, name)
     if not isinstance(values, Mapping) or not values:
         raise DataError(f"{name}: expected a mapping from columns to values, found {values!r:.80}")
-    refuse_unknown_columns(known, values, name)
     row = pd.DataFrame({_ID: ["\x01"], **{str(key): [value] for key, value in values.items()}})
-    return further_features(row, "user", known, _ID, name).matrix
-
-
-def refuse_unknown_columns(known: Features, names: Any, place: str = "features") -> None:
-    """Raises DataError for a column that a table does not have."""
-    for name in names:
-        if str(name) not in known.names:
-            some = ", ".join(known.names)
-            raise DataError(f"{place}: expected some of {some}, found {str(name)!r:.80}")
+    return further_features(row, "user", known, _ID, name)[0].matrix
 
 
 def _features_of(model: ServedModel, place: str) -> Features:

@@ -18,7 +18,6 @@ from typing import Any
 
 import pandas as pd
 
-from sif.data.features.table import Features
 from sif.errors import CheckpointError, SifError
 from sif.recommender.alike import with_items
 from sif.recommender.drift import counted
@@ -26,7 +25,7 @@ from sif.recommender.extend import grown_by_all
 from sif.recommender.indexed import IndexedRecommender
 from sif.recommender.inputs import further_interactions
 from sif.recommender.model import ServedModel
-from sif.recommender.new_users import refuse_unknown_columns, with_users
+from sif.recommender.new_users import with_users
 from sif.recommender.precision import with_precision
 from sif.serving.answering import Answering
 from sif.serving.forms import Refused
@@ -302,10 +301,10 @@ def grown(model: ServedModel, events: Iterable[Change]) -> ServedModel:
     rows = list(events)
     if isinstance(rows[0], NewItem):
         items = [(one.item, one.features) for one in rows if isinstance(one, NewItem)]
-        return with_items(model, _table(items, model.item_features), _ID)
+        return with_items(model, _table(items), _ID)
     if isinstance(rows[0], NewUser):
         users = [(one.user, one.features) for one in rows if isinstance(one, NewUser)]
-        return with_users(model, _table(users, model.user_features), _ID)
+        return with_users(model, _table(users), _ID)
     usual = {name: getattr(model.reading, name) or name for name in rows[0].columns}
     frame = pd.DataFrame(
         {usual[name]: [getattr(row, name) for row in rows] for name in rows[0].columns}
@@ -315,17 +314,10 @@ def grown(model: ServedModel, events: Iterable[Change]) -> ServedModel:
     return counted(IndexedRecommender(model), after, further)
 
 
-def _table(rows: Sequence[tuple[Any, Any]], known: Features | None) -> pd.DataFrame:
-    """Ids with their features as a table; of an id that came again the last row.
-
-    Raises:
-        DataError: A column that the model does not know.
-    """
+def _table(rows: Sequence[tuple[Any, Any]]) -> pd.DataFrame:
+    """Ids with their features as a table; of an id that came again the last row."""
     last = {str(name): features for name, features in rows}
-    frame = pd.DataFrame(list(last.values()))
-    if known is not None:
-        refuse_unknown_columns(known, frame.columns)
-    return frame.assign(**{_ID: list(last)})
+    return pd.DataFrame(list(last.values())).assign(**{_ID: list(last)})
 
 
 def _runs(asked: list[_Asked]) -> list[list[_Asked]]:

@@ -91,10 +91,8 @@ def test_recbole_is_written_whole_or_not_at_all(
         write_recbole(ROWS, tmp_path / "shop", items=pd.DataFrame({"price": [1]}))
     with pytest.raises(DataError, match="items row 2: item: expected an id"):
         write_recbole(ROWS, tmp_path / "shop", items=pd.DataFrame({"item": ["a", None]}))
-    with pytest.raises(ConfigError, match="expected a new folder in one that is there"):
+    with pytest.raises(ConfigError, match="expected a new folder, found a folder that is there"):
         write_recbole(ROWS, tmp_path)
-    with pytest.raises(ConfigError, match="expected a new folder in one that is there"):
-        write_recbole(ROWS, tmp_path / "absent" / "shop")
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -205,10 +203,13 @@ def test_bad_arguments_of_the_command_are_one_line(
     monkeypatch.chdir(tmp_path)
     cases = {
         "--to orc --output a.b": "error: --to: expected one of recbole, rectools, csv, parquet",
-        "--to csv --output a.txt": "error: a.txt: expected a name that ends in .csv in a folder",
+        "--to csv --output a.txt": "error: a.txt: expected a name that ends in .csv",
         "--to rectools --output a.txt": "error: a.txt: expected a name that ends in .csv or .parq",
-        "--to csv --output no/a.csv": "error: no/a.csv: expected a name",
-        "--to recbole --output .": "error: .: expected a new folder in one that is there",
+        "--to csv --output shop.csv/a.csv": "error: shop.csv/a.csv: expected a folder to write it",
+        "--to recbole --output shop.csv/a": "error: shop.csv/a: expected a folder to write it into",
+        "--to recbole --output .": "error: .: expected a new folder, found a folder that is there",
+        "--to recbole --output shop.csv": "error: shop.csv: expected a new folder, found a file th",
+        "--to csv --output a.csv --item-features b.csv": "error: ",
         "--to rectools --split --output a.csv": "error: rectools: expected interactions, found a",
         "--to csv --split --output a": "error: shop.csv: expected an npz",
         "--to csv --output a.csv --set data.nothing=1": "error: --set: data.nothing: unknown",

@@ -151,6 +151,8 @@ def test_without_features_or_with_other_ones_it_is_refused(
         model.add_items(pd.concat([NEW, NEW[:1]]))
     with pytest.raises(DataError, match="item features: expected a data frame or a file"):
         model.add_items([1, 2])
+    with pytest.raises(DataError, match="expected some of kind, found 'knd'; did you mean 'kind'?"):
+        model.add_items(NEW.rename(columns={"kind": "knd"}))
     with pytest.raises(DataError, match="expected a column of ids"):
         sif.Recommender(threads=1, settings=quick).fit(orders, item_features=kinds[["kind"]])
 
@@ -160,8 +162,7 @@ def test_reasons_are_the_features_that_a_user_likes(
     name: str, fitted: Callable[[str], Recommender], tmp_path: Path
 ) -> None:
     model = Recommender.load(fitted(name).save(tmp_path).parent)
-    both = pd.DataFrame({"item": ["n"], "kind": ["k1"], "other": ["x"]})
-    model.add_items(both)
+    model.add_items(pd.DataFrame({"item": ["n"], "kind": ["k1"]}))
     reasons = model.explain_features("u1", "n")
     assert reasons[["feature", "value"]].values.tolist() == [["kind", "k1"]]
     assert reasons.score[0] == pytest.approx(float(model.predict("u1", "n")), rel=1e-5)
@@ -202,7 +203,11 @@ def test_interactions_of_an_item_go_on_to_answer(
     before = model.predict(["u5"], ["n1"])
     with caplog.at_level("WARNING", logger="sif"):
         model.add_items(NEW)
-    assert "add_items: 1 item has interactions, which go on to answer" in caplog.text
+    assert caplog.messages == [
+        "add_items: item features: kind: the fit did not know 1 value, 'unseen'; it counts as "
+        "missing",
+        "add_items: 1 item has interactions, which go on to answer",
+    ]
     assert model.predict(["u5"], ["n1"]) == before
     with pytest.raises(ConfigError, match="whose interactions answer for it"):
         model.explain_features("u5", "n1")

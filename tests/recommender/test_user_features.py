@@ -299,6 +299,7 @@ def test_bad_tables_and_values_are_one_line(
         (NEW.rename(columns={"user": "who"}), "expected a column of ids"),
         (NEW[:0], "expected rows, found none"),
         ([1, 2], "expected a data frame or a file"),
+        (NEW.rename(columns={"club": "clubs"}), "found 'clubs'; did you mean 'club'?"),
     ):
         with pytest.raises(DataError, match=told):
             model.add_users(bad)
@@ -313,7 +314,8 @@ def test_bad_tables_and_values_are_one_line(
         found = model.recommend_new(features={"club": unknown}, n=3)["item"].tolist()
         assert found == popular, unknown
     with caplog.at_level(logging.WARNING, logger="sif"):
-        model.add_users(pd.DataFrame({"user": ["u1"], "club": ["c2"]}))
+        model.add_users(pd.DataFrame({"user": ["u1"], "club": ["c88"]}))
+    assert "add_users: user features: club: the fit did not know 1 value, 'c88'" in caplog.text
     assert "1 user has interactions, which go on to answer" in caplog.text
 
 

@@ -127,8 +127,11 @@ def _is_number(cell: Any) -> bool:
 
 
 def _labels_of(cells: Iterable[Any], tokens: Callable[[Any], list[str]]) -> tuple[str, ...]:
-    found = {token for cell in cells if not is_missing(cell) for token in tokens(cell)}
-    return tuple(sorted(found))
+    return tuple(sorted(_distinct(cells, tokens)))
+
+
+def _distinct(cells: Iterable[Any], tokens: Callable[[Any], list[str]]) -> set[str]:
+    return {token for cell in cells if not is_missing(cell) for token in tokens(cell)}
 
 
 def _category(cell: Any) -> list[str]:
@@ -146,14 +149,14 @@ def _tags(cell: Any) -> list[str]:
 
 
 def _knots_of(cells: Cells) -> tuple[float, ...]:
-    values = _numbers(cells)
+    values = numbers(cells)
     values = values[~np.isnan(values)]
     if not len(values):
         return ()
     return tuple(np.unique(np.quantile(values, np.linspace(0, 1, KNOTS))).tolist())
 
 
-def _numbers(cells: Cells) -> NDArray[np.float64]:
+def numbers(cells: Cells) -> NDArray[np.float64]:
     """Values (n,), NaN where one is missing.
 
     Raises:
@@ -185,7 +188,7 @@ def _label_rows(column: Column, cells: Cells, tokens: Callable[[Any], list[str]]
 
 
 def _number_rows(column: Column, cells: Cells) -> Rows:
-    values, knots = _numbers(cells), np.array(column.knots)
+    values, knots = numbers(cells), np.array(column.knots)
     rows = np.flatnonzero(~np.isnan(values))
     if len(knots) < 2:
         return _matrix(rows, np.zeros(len(rows)), np.ones(len(rows)), len(cells), column.width)
@@ -225,6 +228,29 @@ def _vector_rows(column: Column, cells: Cells) -> Rows:
         scaled = values / max(float(np.abs(values).max(initial=0.0)), 1e-30)  # squares stay finite
         found[row] = scaled / max(float(np.linalg.norm(scaled)), 1e-30)
     return Rows(found.astype(np.float32))
+
+
+_TOKENS: Mapping[FeatureKind, Callable[[Any], list[str]]] = {"category": _category, "tags": _tags}
+
+
+def tokens_of(kind: FeatureKind, cell: Any) -> list[str]:
+    """The labels of a cell of a category or of tags that is not missing."""
+    return _TOKENS[kind](cell)
+
+
+def unseen(column: Column, cells: Cells) -> list[str]:
+    """The labels of cells (n,) that a column does not have, in their order; () of other kinds."""
+    if column.kind not in _TOKENS:
+        return []
+    return sorted(_distinct(cells, _TOKENS[column.kind]).difference(column.labels))
+
+
+def cells_of(values: Iterable[Any]) -> Cells:
+    """Values as cells (n,), lists among them as they are."""
+    given = list(values)
+    cells = np.empty(len(given), dtype=object)
+    cells[:] = given
+    return cells
 
 
 def _matrix(rows: Any, columns: Any, values: Any, n: int, width: int) -> Rows:

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sif.data.features.plain import is_long, joined_vectors, wide
 from sif.data.features.table import Features
+from sif.data.interactions.atomic_files import ITEM, USER, read_atomic
 from sif.data.interactions.file_kinds import FEATHER, PARQUET, first_bytes
+from sif.data.interactions.frames import as_frame
 from sif.data.interactions.ids import id_strings
 from sif.data.interactions.readers import RECOGNIZED
 from sif.data.interactions.table_files import open_table, parquet_library
@@ -27,8 +30,10 @@ def read_features(
     """The features of items or of users.
 
     Args:
-        source: A data frame, anything that hands out Arrow or has `to_pandas`, or the path of a
-            text table with a header, a Parquet or a Feather file; or `Features`, which stay.
+        source: A table in memory, see `sif.data.interactions.frames.as_frame`; or the path of a
+            text table with a header, of a Parquet or Feather file, or of RecBole's .item or .user;
+            or `Features`, which stay. It has a row for each id, or one for each value, see
+            `sif.data.features.plain`.
         role: "item" or "user": whose ids they are keyed by.
         kinds: See `Features.of`.
         id_column: Name of the column of ids; None: recognized by its name, or "id".
@@ -50,16 +55,31 @@ def read_features(
     if isinstance(source, Features):
         return source
     frame, place = frame_of(source, f"{role} features")
-    return Features.of(*_split(frame, role, id_column, where or place), kinds, where or place)
+    return Features.of(*split_ids(frame, role, id_column, where or place), kinds, where or place)
 
 
 def further_features(
     source: Any, role: str, known: Features, id_column: str | None = None, where: str | None = None
-) -> Features:
-    """The features of further items or users, under the columns of known ones."""
+) -> tuple[Features, tuple[str, ...]]:
+    """The features of further items or users, under the columns of known ones.
+
+    Args:
+        source: As of `read_features`.
+        role: As there.
+        known: The features of a fit.
+        id_column: As there.
+        where: Begins messages; None: the path, or the role.
+
+    Returns:
+        One row for each id, and lines on values that the fit did not know.
+
+    Raises:
+        DataError: As of `read_features`, or for a column that is not known.
+    """
     frame, place = frame_of(source, where or f"{role} features")
-    features, ids = _split(frame, role, id_column, place)
-    return known.further(features, ids, place)
+    features, ids = split_ids(frame, role, id_column, place)
+    lines = tuple(f"{place}: {line}" for line in known.unseen(features))
+    return known.further(features, ids, place), lines
 
 
 def frame_of(source: Any, name: str) -> tuple[pd.DataFrame, str]:
@@ -68,23 +88,21 @@ def frame_of(source: Any, name: str) -> tuple[pd.DataFrame, str]:
     Raises:
         DataError: It is none.
     """
-    if isinstance(source, pd.DataFrame):
-        return source, name
     if isinstance(source, Path) or (isinstance(source, str) and source.strip()):
         path = Path(entered(str(source)))
         return _read(path), str(path)
-    if hasattr(source, "to_pandas"):
-        return frame_of(source.to_pandas(), name)
-    if hasattr(source, "__arrow_c_stream__"):
-        arrow, _ = parquet_library(Path(name))
-        return arrow.table(source).to_pandas(), name
-    raise DataError(f"{name}: expected a data frame or a file, found {shown(source)}")
+    frame = as_frame(source, name)
+    if frame is None:
+        raise DataError(f"{name}: expected a data frame or a file, found {shown(source)}")
+    return frame, name
 
 
 def _read(path: Path) -> pd.DataFrame:
     """A file's table; columns of texts that are all numbers stay texts, as "007"."""
     if path.is_file() and not path.stat().st_size:
         raise DataError(f"{path}: expected a table of features, found an empty file")
+    if path.suffix.lower() in (ITEM, USER):
+        return read_atomic(path)
     table = open_table(path, lambda first, second: True)
     head, ending = first_bytes(path), path.suffix.lower()
     if head.startswith((PARQUET, FEATHER)) or ending in (".parquet", ".pq"):
@@ -98,12 +116,14 @@ def _read(path: Path) -> pd.DataFrame:
     return frame.set_axis(list(table.columns), axis=1)
 
 
-def _split(
+def split_ids(
     frame: pd.DataFrame, role: str, id_column: str | None, where: str
 ) -> tuple[pd.DataFrame, Any]:
-    """The features of a table, and its ids (n,)."""
+    """The features of a table, with a row for each id, and its ids (n,)."""
     names = [str(name) for name in frame.columns]
     place = _id_place(names, role, id_column, where)
+    if names.count(names[place]) > 1:
+        raise DataError(f"{where}: expected one column {names[place]!r}, found several")
     if not len(frame):
         raise DataError(f"{where}: expected rows, found none")
     try:
@@ -112,6 +132,11 @@ def _split(
         raise DataError(
             f"{where} row {error.row + 1}: {names[place]}: {error.expected}, found {error.found}"
         ) from None
+    features = frame.drop(columns=frame.columns[place]).set_axis(
+        [name for n, name in enumerate(names) if n != place], axis=1
+    )
+    if is_long(names, place):
+        features, ids = wide(features, ids, where)
     twice = pd.Series(ids).duplicated().to_numpy()
     if twice.any():
         row = int(np.argmax(twice))
@@ -119,7 +144,7 @@ def _split(
             f"{where} row {row + 1}: {names[place]}: expected one row for each id, found "
             f"{str(ids[row])!r} again"
         )
-    return frame.drop(columns=frame.columns[place]), ids
+    return joined_vectors(features), ids
 
 
 def _id_place(names: Sequence[str], role: str, id_column: str | None, where: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -17,14 +17,20 @@ from sif.data.features.columns import (
     Column,
     Fault,
     FeatureKind,
+    cells_of,
     check_kinds,
     column_of,
     kind_of,
     rows_of,
     stacked,
+    unseen,
 )
 from sif.data.interactions.vocabulary import Vocabulary
 from sif.errors import DataError
+from sif.utils.registry import did_you_mean
+
+_SHORT = 40
+"""Characters of a name that may be a slip of a known one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,14 +78,12 @@ class Features:
         kinds = kinds or {}
         names = [str(name) for name in frame.columns]
         check_kinds(kinds, where)
-        twice = next((name for n, name in enumerate(names) if name in names[:n]), None)
-        if twice is not None:
-            raise DataError(f"{where}: expected one column of each name, found {twice!r} twice")
+        _refuse_twice(names, where)
         columns, parts, start = list[Column](), list[Rows](), 0
         for place, name in enumerate(names):
             if kinds.get(name) == "ignore":
                 continue
-            cells = _cells(frame.iloc[:, place])
+            cells = cells_of(frame.iloc[:, place])
             kind: FeatureKind = kinds.get(name) or kind_of(cells)  # type: ignore[assignment]
             try:
                 columns.append(column_of(name, kind, cells, start))
@@ -95,24 +99,51 @@ class Features:
     def further(self, frame: pd.DataFrame, ids: Any, where: str = "features") -> Features:
         """Rows of a further table under the same columns.
 
-        Values that the columns do not have count as missing, and so do absent columns; columns that
-        are not known are left out.
+        Values that the columns do not have count as missing, and so do absent columns.
 
         Raises:
-            DataError: An id occurs twice, or a cell does not fit its column.
+            DataError: An id occurs twice, a column is not known or there twice, or a cell does not
+                fit its column.
         """
         names = [str(name) for name in frame.columns]
+        self.refuse_unknown(names, where)
+        _refuse_twice(names, where)
         parts = []
         for column in self.columns:
             if column.name not in names:
                 parts.append(Rows((len(frame), column.width), dtype=np.float32))
                 continue
-            cells = _cells(frame.iloc[:, names.index(column.name)])
+            cells = cells_of(frame.iloc[:, names.index(column.name)])
             try:
                 parts.append(rows_of(column, cells))
             except Fault as fault:
                 raise _refused(fault, where, "row", column.name) from None
         return replace(self, vocabulary=Vocabulary(ids), matrix=stacked(parts, len(frame)))
+
+    def refuse_unknown(self, names: Iterable[Any], where: str) -> None:
+        """Raises DataError for the name of a column that the table does not have."""
+        for name in map(str, names):
+            if name not in self.names and name not in self.ignored:
+                raise DataError(
+                    f"{where}: expected some of {', '.join(self.names)}, found {name!r:.80}"
+                    f"{did_you_mean(name, self.names) if len(name) < _SHORT else ''}"
+                )
+
+    def unseen(self, frame: pd.DataFrame) -> tuple[str, ...]:
+        """Lines on values of a further table that its columns do not have, one for each column."""
+        names, lines = [str(name) for name in frame.columns], list[str]()
+        for column in self.columns:
+            if column.name not in names:
+                continue
+            found = unseen(column, cells_of(frame.iloc[:, names.index(column.name)]))
+            if found:
+                told = "1 value," if len(found) == 1 else f"{len(found):,} values, such as"
+                count = "it counts" if len(found) == 1 else "they count"
+                lines.append(
+                    f"{column.name}: the fit did not know {told} {found[0]!r:.80}; {count} as "
+                    "missing"
+                )
+        return tuple(lines)
 
     def joined(self, further: Features) -> Features:
         """These rows with those of `further`, whose rows count for ids that both have."""
@@ -204,7 +235,8 @@ class Features:
 
     def state(self) -> dict[str, Any]:
         """Plain values and arrays, from which `restored` makes the same."""
-        return {
+        more = {"ignored": list(self.ignored)} if self.ignored else {}
+        return more | {
             "ids": self.vocabulary.ids,
             "columns": [asdict(column) for column in self.columns],
             "matrix": [self.matrix.indptr, self.matrix.indices, self.matrix.data],
@@ -226,7 +258,8 @@ class Features:
         shape = (len(state["ids"]), columns[-1].stop)
         matrix = Rows((data.astype(np.float32), indices, indptr), shape=shape)
         matrix.check_format(full_check=True)
-        return cls(Vocabulary(state["ids"]), columns, matrix)
+        ignored = tuple(map(str, state.get("ignored", ())))  # files before it have none
+        return cls(Vocabulary(state["ids"]), columns, matrix, ignored)
 
 
 def _check_columns(columns: Sequence[Column]) -> None:
@@ -240,18 +273,18 @@ def _check_columns(columns: Sequence[Column]) -> None:
         raise ValueError("expected columns of features, found none")
 
 
+def _refuse_twice(names: Sequence[str], where: str) -> None:
+    twice = next((name for n, name in enumerate(names) if name in names[:n]), None)
+    if twice is not None:
+        raise DataError(f"{where}: expected one column of each name, found {twice!r} twice")
+
+
 def _stacked_rows(first: Rows, second: Rows) -> Rows:
     starts = np.concatenate([first.indptr, first.indptr[-1] + second.indptr[1:]])
     indices = np.concatenate([first.indices, second.indices])
     data = np.concatenate([first.data, second.data])
     shape = (first.shape[0] + second.shape[0], first.shape[1])
     return Rows((data, indices, starts), shape=shape)
-
-
-def _cells(series: pd.Series) -> NDArray[np.object_]:
-    cells = np.empty(len(series), dtype=object)
-    cells[:] = series.tolist()
-    return cells
 
 
 def _refused(fault: Fault, where: str, row_name: str, name: str) -> DataError:

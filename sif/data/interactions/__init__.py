@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sif.data.interactions.clean import Filters, filter_interactions, merge_duplicates
-from sif.data.interactions.frames import read_arrow, read_frame, read_matrix
+from sif.data.interactions.frames import as_frame, read_arrow, read_frame, read_matrix
 from sif.data.interactions.interactions import Interactions, concatenate
 from sif.data.interactions.planted import planted
 from sif.data.interactions.planted_order import PlantedScale, planted_order, shuffled
@@ -22,6 +22,7 @@ __all__ = [
     "PlantedScale",
     "Split",
     "Vocabulary",
+    "as_frame",
     "bucket_ids",
     "build_split",
     "concatenate",

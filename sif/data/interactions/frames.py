@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from sif.data.interactions.readers import Columns, from_table
 from sif.data.interactions.table_files import ArrowTable, Table, parquet_library
 from sif.data.interactions.vocabulary import Vocabulary
 from sif.data.reading import reading
-from sif.errors import DataError
+from sif.errors import DataError, first_line
 
 _FRAME = Path("data frame")  # of messages
 
@@ -64,6 +64,63 @@ class ArrowFrame(ArrowTable):
     def _batches(self, names: Sequence[str]) -> Iterator[Any]:
         empty = self.frame.schema.empty_table().to_batches()
         yield from self.frame.select(list(dict.fromkeys(names))).to_batches() or empty
+
+
+def as_frame(data: Any, name: str) -> pd.DataFrame | None:
+    """A table in memory as a data frame; None for anything else.
+
+    Args:
+        data: A frame of pandas, anything that hands out Arrow, or becomes a frame by `to_pandas`,
+            or by the interchange protocol of data frames; a mapping of columns, or a list of rows
+            that are mappings.
+        name: Of the argument, for messages.
+
+    Raises:
+        DataError: A mapping of tables, columns of several lengths, or a table that cannot be read.
+    """
+    if isinstance(data, pd.DataFrame):
+        return data
+    if hasattr(data, "__arrow_c_stream__"):
+        arrow, _ = parquet_library(Path(name))
+        with reading(name, "a table of Arrow"):
+            return cast(pd.DataFrame, arrow.table(data).to_pandas())
+    if hasattr(data, "to_pandas"):
+        return as_frame(data.to_pandas(), name)
+    if hasattr(data, "__dataframe__"):
+        with reading(name, "a data frame"):
+            return pd.api.interchange.from_dataframe(data)
+    if isinstance(data, Mapping) or _is_records(data):
+        return _of_python(data, name)
+    return None
+
+
+def _is_records(data: Any) -> bool:
+    """True for rows that are mappings, as `json` reads them."""
+    return isinstance(data, list | tuple) and bool(data) and all(
+        isinstance(row, Mapping) for row in data
+    )  # fmt: skip
+
+
+def _of_python(data: Any, name: str) -> pd.DataFrame:
+    """A mapping of columns, or rows that are mappings, as a data frame.
+
+    Raises:
+        DataError: A mapping of tables, as of the parts of a data set, or columns of other lengths.
+    """
+    if isinstance(data, Mapping):
+        parts = [str(key) for key, one in data.items() if hasattr(one, "to_pandas") and
+                 hasattr(one, "column_names")]  # fmt: skip
+        if parts:
+            raise DataError(f"{name}: expected one table, found a mapping of {', '.join(parts)}")
+        data = {str(key): column for key, column in data.items()}
+        lengths = {key: len(column) for key, column in data.items() if hasattr(column, "__len__")}
+        if len(lengths) < len(data) or len(set(lengths.values())) != 1:
+            told = ", ".join(f"{key} {length}" for key, length in lengths.items())
+            raise DataError(f"{name}: expected columns of one length, found {told or 'none'}")
+    try:
+        return pd.DataFrame(data)
+    except ValueError as error:
+        raise DataError(f"{name}: expected columns, found: {first_line(error)}") from None
 
 
 def read_arrow(frame: Any, columns: Columns | None = None) -> Interactions:

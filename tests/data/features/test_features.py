@@ -42,7 +42,7 @@ def test_a_number_is_shared_by_its_two_neighbors_among_the_quantiles() -> None:
     rows = found.matrix.toarray()
     assert (rows @ knots).tolist() == pytest.approx(values.tolist())  # linear between knots
     assert rows.sum(axis=1).tolist() == pytest.approx([1.0] * 15)
-    beyond = further_features(pd.DataFrame({"item": ["z"], "year": [1e9]}), "item", found)
+    beyond = further_features(pd.DataFrame({"item": ["z"], "year": [1e9]}), "item", found)[0]
     assert beyond.matrix.toarray()[0].tolist() == [0] * (KNOTS - 1) + [1]
 
 
@@ -92,9 +92,19 @@ def test_rows_of_a_vocabulary_are_found_by_id_and_zeros_where_there_is_none() ->
 
 
 def test_further_rows_have_the_same_columns_and_unseen_values_count_as_missing() -> None:
-    found = read_features(films(kind=["x", "y", None, "x"], year=[1, 2, 3, 4]), "item")
-    more = pd.DataFrame({"other": [1, 2, 3], "kind": ["y", "unseen", None], "id": ["e", "f", "a"]})
-    further = further_features(more, "item", found)
+    kinds = films(kind=["x", "y", None, "x"], year=[1, 2, 3, 4], note=["n"] * 4)
+    found = read_features(kinds, "item", {"note": "ignore"})
+    more = pd.DataFrame({"note": [1, 2, 3], "kind": ["y", "new", None], "id": ["e", "f", "a"]})
+    further, lines = further_features(more, "item", found)
+    assert lines == (
+        "item features: kind: the fit did not know 1 value, 'new'; it counts as missing",
+    )
+    several = more.assign(kind=["y", "new", "and another"])
+    _, lines = further_features(several, "item", Features.restored(found.state()))
+    assert lines == (
+        "item features: kind: the fit did not know 2 values, such as 'and another'; they count as "
+        "missing",
+    )
     assert further.matrix.toarray()[:, :2].tolist() == [[0, 1], [0, 0], [0, 0]]
     assert not further.matrix.toarray()[:, 2:].any()
     both = found.joined(further)
@@ -102,6 +112,22 @@ def test_further_rows_have_the_same_columns_and_unseen_values_count_as_missing()
     assert both.aligned(words).toarray()[:, :2].tolist() == [
         [0, 0], [0, 1], [0, 0], [1, 0], [0, 1], [0, 0],
     ]  # fmt: skip
+
+
+def test_further_rows_with_unknown_or_repeated_columns_are_refused() -> None:
+    found = read_features(films(kind=["x", "y", None, "x"], year=[1, 2, 3, 4]), "item")
+    cases = {
+        "expected some of kind, year, found 'knd'; did you mean 'kind'?": ["id", "knd"],
+        "expected some of kind, year, found 'price'": ["id", "price"],
+        "expected one column of each name, found 'kind' twice": ["id", "kind", "kind"],
+        "expected one column 'id', found several": ["id", "kind", "id"],
+    }
+    for told, names in cases.items():
+        with pytest.raises(DataError) as caught:
+            further_features(
+                pd.DataFrame([["e", "x", "y"][: len(names)]], columns=names), "item", found
+            )
+        assert str(caught.value) == f"item features: {told}"
 
 
 def test_a_state_is_read_back_and_a_damaged_one_refused() -> None:
