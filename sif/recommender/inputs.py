@@ -45,7 +45,7 @@ def is_matrix(data: Any) -> bool:
 
 
 def interactions_of(
-    data: Any, config: DataConfig, objective: str, name: str = "data"
+    data: Any, config: DataConfig, objective: str, name: str = "data", is_fit: bool = False
 ) -> Interactions:
     """Interactions of any form: of a data frame, a matrix, a file or a known data set.
 
@@ -56,13 +56,15 @@ def interactions_of(
         config: Names of the columns, and where data sets lie.
         objective: Chooses the values of a matrix, see `sif.data.interactions.matrix_values`.
         name: Of the argument, for messages.
+        is_fit: Whether a fit reads them, which warns if times may have been left out.
 
     Raises:
         DataError: Another type, or data that cannot be used.
     """
     interactions = _read(data, config, objective, name)
+    level = logging.WARNING if is_fit and interactions.timestamp is None else logging.INFO
     for note in interactions.notes:
-        _logger.info("%s", note)
+        _logger.log(level, "%s", note)
     return interactions
 
 
@@ -131,7 +133,7 @@ def parts(
             raise ConfigError(f"data.{name}: fit makes no such split; give valid= or run a job")
     read = partial(interactions_of, config=config, objective=objective)
     whole = is_matrix(data)  # whose numbers are ids, so that none may move up
-    given = ordered(read(data), config.order, "interactions")
+    given = ordered(read(data, is_fit=True), config.order, "interactions")
     known = _cleaned(given, config, config.min_user, config.min_item, whole)
     check_usable(known, "interactions")
     if valid is None:

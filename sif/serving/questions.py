@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from sif.config import did_you_mean
 from sif.data.interactions.ids import LONGEST
-from sif.errors import one_line
+from sif.data.interactions.times import EXPECTED, seconds_of
+from sif.errors import EntryError, one_line
 from sif.serving.forms import (
     MOST_ITEMS,
     Body,
@@ -112,7 +113,9 @@ class Event(Body):
     user: Id = Field(description="a user, known or new")
     item: Id = Field(description="an item, known or new")
     rating: float | None = Field(None, description="for models of ratings, and there always")
-    timestamp: float | None = Field(None, description="seconds since 1970")
+    timestamp: float | str | None = Field(
+        None, description="seconds since 1970, or an ISO date; as in files"
+    )
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -188,21 +191,35 @@ class UsersBody(Body):
     ]  # fmt: skip
 
 
+def _alike(events: list[Event]) -> list[Event]:
+    """The events, which have the same fields, and their times as seconds, read as in files."""
+    first = events[0].columns
+    for place, event in enumerate(events):
+        if event.columns != first:
+            raise ValueError(
+                f"events[{place}]: expected the fields of the first event "
+                f"({', '.join(first)}), found {', '.join(event.columns)}"
+            )
+    if "timestamp" not in first:
+        return events
+    try:
+        seconds, _ = seconds_of([event.timestamp for event in events])
+    except EntryError as error:
+        place = f"events[{error.row}].timestamp"
+        raise ValueError(f"{place}: {error.expected}, found {error.found}") from None
+    return [
+        event.model_copy(update={"timestamp": float(time)})
+        for event, time in zip(events, seconds, strict=True)
+    ]
+
+
 class EventsBody(Body):
     """Interactions that have happened since the model was fitted."""
 
-    events: Annotated[list[Event], Field(min_length=1, max_length=MOST_QUESTIONS, fail_fast=True)]
-
-    @model_validator(mode="after")
-    def _alike(self) -> Self:
-        first = self.events[0].columns
-        for place, event in enumerate(self.events):
-            if event.columns != first:
-                raise ValueError(
-                    f"events[{place}]: expected the fields of the first event "
-                    f"({', '.join(first)}), found {', '.join(event.columns)}"
-                )
-        return self
+    events: Annotated[
+        list[Event], Field(min_length=1, max_length=MOST_QUESTIONS, fail_fast=True),
+        AfterValidator(_alike),
+    ]  # fmt: skip
 
 
 B = TypeVar("B", bound=Body)
@@ -288,6 +305,8 @@ def _expected(first: Any) -> str:
         return _ID
     if "features" in first["loc"] and first["loc"][-1] != "features" and "string" in first["type"]:
         return _VALUE
+    if "timestamp" in first["loc"]:
+        return EXPECTED.removeprefix("expected ")
     words = _EXPECTED.get(first["type"])
     if words is None:
         return f"another value ({first['msg']})"

@@ -26,7 +26,7 @@ from sif.recommender.versions import roll_back
 from sif.serving.changes import Changes, grown
 from sif.serving.journal import Journal
 from sif.serving.metrics import Metrics
-from sif.serving.questions import Event
+from sif.serving.questions import Event, EventsBody, parsed
 from sif.serving.source import found
 
 Server = Any
@@ -192,6 +192,19 @@ def test_events_are_taken_in_as_partial_fit_does(shop: Path, stars: Path) -> Non
         again = following.recommend("new", 5, as_arrays=True)
         assert again[0].tolist() == items.tolist()
         assert again[1] == pytest.approx(scores)
+
+
+def test_times_of_events_are_read_as_those_of_files() -> None:
+    cases: dict[float, list[Any]] = {
+        1704103200.0: ["2024-01-01T10:00:00Z", "2024-01-01 11:00:00+01:00", 1704103200,
+                       1704103200000, "1704103200"],
+        1704067200.0: ["2024-01-01", 20240101, 1704067200.9],
+    }  # fmt: skip
+    for seconds, times in cases.items():
+        for said in times:
+            body = json.dumps({"events": [{"user": "u", "item": "i", "timestamp": said}] * 2})
+            events = parsed(EventsBody, body.encode()).events
+            assert [event.timestamp for event in events] == [seconds] * 2
 
 
 def test_drift_counts_what_came_over_http_also_after_a_start(shop: Path, tmp_path: Path) -> None:

@@ -106,6 +106,13 @@ CASES: list[tuple[str, Any, int, str]] = [
      "timestamp": 3.0}]}, 422, "events[1]: expected the fields of the first event (user, item)"),
     ("/events", {"events": [{"user": " ", "item": "i1"}]}, 422, ""),
     ("/events", b'{"events": [{"user": "u1", "item": "i1", "timestamp": NaN}]}', 422, "events[0]"),
+    ("/events", {"events": [{"user": "u1", "item": "i1", "timestamp": []}]}, 422,
+     "events[0].timestamp: expected seconds since 1970 or an ISO date, found a list"),
+    ("/events", {"events": [{"user": "u1", "item": "i1", "timestamp": "2024-13-01"}]}, 422,
+     "events[0].timestamp: expected seconds since 1970 or an ISO date, found '2024-13-01'"),
+    ("/events", {"events": [{"user": "u1", "item": "i1", "timestamp": t}
+     for t in ("2024-01-01", "2024-01-02", 5)]}, 422,
+     "events[2].timestamp: expected a date as in most rows, found '5'"),
     ("/events", [{"user": "u1", "item": "i1"}], 422, "body: expected an object, found a list"),
     ("/nothing", {}, 404, "/nothing: Not Found; GET /docs lists the endpoints"),
     ("/recommend", None, 405, "/recommend: Method Not Allowed"),

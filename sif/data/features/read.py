@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from sif.data.features.columns import cells_of
 from sif.data.features.plain import is_long, joined_vectors, wide
 from sif.data.features.table import Features
 from sif.data.interactions.atomic_files import ITEM, USER, read_atomic
@@ -16,11 +19,13 @@ from sif.data.interactions.file_kinds import FEATHER, PARQUET, first_bytes
 from sif.data.interactions.frames import as_frame
 from sif.data.interactions.ids import id_strings
 from sif.data.interactions.readers import RECOGNIZED
-from sif.data.interactions.table_files import open_table, parquet_library
+from sif.data.interactions.table_files import THOUSANDS, open_table, parquet_library, texts_of
 from sif.data.reading import reading
 from sif.errors import DataError, EntryError
 from sif.utils.addresses import entered
 from sif.utils.argument_types import shown
+
+_DECIMAL = re.compile(r"[+-]?\d+([.,]\d+)?")
 
 
 def read_features(
@@ -111,9 +116,19 @@ def _read(path: Path) -> pd.DataFrame:
             if head.startswith(FEATHER):
                 return arrow.feather.read_table(path).to_pandas()
             return parquet.read_table(path).to_pandas()
-    columns = table.read(dict.fromkeys(range(len(table.columns)), "str"))
-    frame = pd.DataFrame({place: columns[place].to_numpy(object) for place in columns})
+    frame = pd.DataFrame({place: _with_points(cells) for place, cells in texts_of(table).items()})
     return frame.set_axis(list(table.columns), axis=1)
+
+
+def _with_points(cells: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Texts (n,); if all of them are numbers and some have a decimal comma, with points instead."""
+    texts = [cell for cell in cells if isinstance(cell, str)]
+    commas = [text for text in texts if "," in text]
+    if all(THOUSANDS.fullmatch(text.strip()) for text in commas):
+        return cells
+    if not all(_DECIMAL.fullmatch(text.strip()) for text in texts):
+        return cells
+    return cells_of(text.replace(",", ".") if isinstance(text, str) else text for text in cells)
 
 
 def split_ids(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from sif.data.interactions.ids import id_strings
 from sif.data.interactions.ratings import numbers_of
-from sif.data.interactions.table_files import Table, open_table
+from sif.data.interactions.table_files import Table, open_table, texts_of
 from sif.errors import DataError, EntryError
 from sif.utils.paths import exists
 
@@ -52,8 +52,7 @@ def read_atomic(path: Path) -> pd.DataFrame:
             f"{table.header_place}: expected every column with a type ({', '.join(KINDS)}), found "
             f"{found!r}"
         )
-    cells = table.read(dict.fromkeys(range(len(table.columns)), "str"))
-    texts = {place: column.fillna("").astype(str) for place, column in cells.items()}
+    texts = {place: pd.Series(cells).fillna("") for place, cells in texts_of(table).items()}
     return pd.DataFrame(
         {
             name: _values(table, place, kind, texts[place])

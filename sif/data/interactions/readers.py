@@ -6,6 +6,7 @@ be used is refused with its file, line and column.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -59,8 +60,11 @@ RECOGNIZED: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 _TOLD = 12  # columns listed in a message
-_OF_TIMES = re.compile(r"^(date|time)[_ ]|(date|time)$|(^|[_ ])(on|at|when)$", re.IGNORECASE)
-"""Names of columns that probably have times."""
+_OF_TIMES = re.compile(
+    r"^(date|time|timestamp|ts)[_ -]|(date|time|stamp)$|(^|[_ -])(on|at|when|ts|day|epoch|utc)$"
+)
+"""Names of columns that probably have times, in lower case and with _ before capitals."""
+_CAPITALS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 @dataclass(frozen=True)
@@ -173,13 +177,18 @@ def unread_times(table: Header, roles: Mapping[str, int], columns: Columns) -> t
     if "timestamp" in roles or columns.timestamp is not None:
         return ()
     others = [name for place, name in enumerate(table.columns) if place not in roles.values()]
-    like = [name for name in others if _OF_TIMES.search(name)]
+    like = [name for name in others if _OF_TIMES.search(_CAPITALS.sub("_", name).lower())]
     if not like:
         return ()
     read = ", ".join(f"{role}={table.columns[place]}" for role, place in roles.items())
-    name = table.setting.format("timestamp")
-    told = f"{', '.join(map(repr, like))} may have times: {name}, such as {like[0]!r}"
-    return (f"columns read: {read}; no times; {told}",)
+    named = table.setting.format("timestamp")
+    named = (
+        named.replace("...", json.dumps(like[0], ensure_ascii=False))
+        if "..." in named
+        else f"{named}={like[0]}"
+    )
+    looks = "looks like times" if len(like) == 1 else "look like times"
+    return (f"columns read: {read}; no times; {', '.join(like)} {looks}: pass {named} to read it",)
 
 
 def _ratings(

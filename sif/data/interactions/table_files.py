@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from sif.data.interactions.columns import distinct, written
@@ -45,7 +46,7 @@ HEADERLESS = ("user", "item", "rating", "timestamp")  # the order of MovieLens u
 _ATOMIC = (".inter", ".item", ".user")  # of RecBole, whose quotes are characters like others
 _MOST_ROWS = 1000  # in a byte of Parquet, where a value of any number of rows takes few bytes
 _SOME = 1 << 14  # rows looked at for decimal commas
-_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
+THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # which Excel writes and reads
 
 IsHeader = Callable[[Sequence[str], Sequence[str]], bool]
@@ -201,7 +202,7 @@ class TextTable(Table):
             return False
         some = islice(self._records(), _SOME)
         cells = (row[column] for _, row in some for column in columns if column < len(row))
-        return any("," in cell and not _THOUSANDS.fullmatch(cell.strip()) for cell in cells)
+        return any("," in cell and not THOUSANDS.fullmatch(cell.strip()) for cell in cells)
 
     def _frames(self, types: Mapping[int, str], decimal: str) -> Iterator[pd.DataFrame]:
         """Some rows at a time, with a column more than the file."""
@@ -265,6 +266,12 @@ class TextTable(Table):
             return ragged(self.path, line, len(self.columns), actual)
         reason = message.strip().splitlines()[-1] if message.strip() else "unreadable"
         return DataError(f"{self.path}: expected {TEXT}, found: {reason}")
+
+
+def texts_of(table: Table) -> dict[int, npt.NDArray[np.object_]]:
+    """The cells (n,) of all columns of a text, as they stand; NaN where one is empty."""
+    columns = table.read(dict.fromkeys(range(len(table.columns)), "id"))
+    return {place: column.to_numpy(object) for place, column in columns.items()}
 
 
 def parquet_library(path: Path) -> tuple[Any, Any]:

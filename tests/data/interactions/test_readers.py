@@ -534,6 +534,8 @@ def test_rows_of_a_parquet_that_its_bytes_cannot_hold(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "said"), [
     ("bought_on", True), ("delivery_date", True), ("sold at", True), ("date_of_order", True),
+    ("clicked_at", True), ("clickedAt", True), ("click_ts", True), ("timestamp_utc", True),
+    ("watch_timestamp", True), ("visit-day", True), ("flat", False), ("position", False),
     ("price", False), ("season", False), ("format", False),
 ])  # fmt: skip
 def test_columns_that_may_have_times_are_named(name: str, said: bool, tmp_path: Path) -> None:
@@ -542,6 +544,6 @@ def test_columns_that_may_have_times_are_named(name: str, said: bool, tmp_path: 
     columns = Columns(user="shopper")
     notes = read_interactions(path, columns).notes
     told = "columns read: user=shopper, item=article; no times; "
-    expected = (f"{told}{name!r} may have times: data.timestamp, such as {name!r}",)
+    expected = (f"{told}{name} looks like times: pass data.timestamp={name} to read it",)
     assert notes == (expected if said else ())
     assert read_interactions(path, replace(columns, timestamp="")).notes == ()
