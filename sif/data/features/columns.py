@@ -253,6 +253,40 @@ def cells_of(values: Iterable[Any]) -> Cells:
     return cells
 
 
+def column_cells(column: pd.Series) -> Cells:
+    """The cells (n,) of a column of a table; times and durations as numbers of seconds.
+
+    Raises:
+        Fault: A cell is neither a single value nor a list of them.
+    """
+    if pd.api.types.is_datetime64_any_dtype(column):
+        zone = None if column.dt.tz is None else "UTC"
+        column = column - pd.Timestamp(0, tz=zone)
+    if pd.api.types.is_timedelta64_dtype(column):
+        column = column.dt.total_seconds()
+    cells = cells_of(column)
+    for row, cell in enumerate(cells):
+        if isinstance(cell, _SINGLE) or cell is None:
+            continue
+        if isinstance(cell, _FOREIGN) or _is_nested(cell):
+            raise Fault(row, "a text, a number or a list of these", told(cell))
+    return cells
+
+
+_SINGLE = (str, float, int, np.number)
+_LISTS = (list, tuple, np.ndarray, set, frozenset)
+_FOREIGN = (Mapping, bytes, complex, np.complexfloating)
+
+
+def _is_nested(cell: Any) -> bool:
+    """True for a list of other lists."""
+    if isinstance(cell, np.ndarray) and cell.dtype != object:
+        return cell.ndim != 1 or cell.dtype.kind in "cSV"
+    return isinstance(cell, _LISTS) and any(
+        not isinstance(one, _SINGLE) and isinstance(one, (*_LISTS, *_FOREIGN)) for one in cell
+    )
+
+
 def _matrix(rows: Any, columns: Any, values: Any, n: int, width: int) -> Rows:
     entries = np.asarray(values, np.float32)
     places = np.asarray(rows, np.int64), np.asarray(columns, np.int64)

@@ -27,6 +27,8 @@ from sif.errors import DataError
 
 FEATURE, VALUE, WEIGHT = "feature", "value", "weight"
 """Columns of a long table beside the id, as RecTools names them; the last one may be missing."""
+_MOST = 20_000_000
+"""Cells of a table that is made of a long one."""
 _PART = re.compile(r"(.+)\[(\d+)\]")
 
 
@@ -135,7 +137,8 @@ def wide(frame: pd.DataFrame, ids: NDArray[np.str_], where: str) -> tuple[pd.Dat
         where: Begins messages.
 
     Raises:
-        DataError: A row without a name of a feature, or with a weight other than 1.
+        DataError: A row without a name of a feature, or with a weight other than 1; or too many
+            features.
     """
     if WEIGHT in frame.columns:
         weights = pd.to_numeric(frame[WEIGHT], errors="coerce").to_numpy(np.float64)
@@ -151,11 +154,16 @@ def wide(frame: pd.DataFrame, ids: NDArray[np.str_], where: str) -> tuple[pd.Dat
     if unnamed:
         raise DataError(f"{where} row {unnamed[0] + 1}: {FEATURE}: expected a name, found nothing")
     rows, known = pd.factorize(ids)
-    columns: dict[str, list[list[Any]]] = {}
+    names = list(dict.fromkeys(map(str, features)))
+    if len(names) * len(known) > _MOST:
+        raise DataError(
+            f"{where}: expected at most {_MOST:,} features times ids, found {len(names):,} "
+            f"features of {len(known):,} ids"
+        )
+    columns: dict[str, list[list[Any]]] = {name: [[] for _ in known] for name in names}
     for row, feature, value in zip(rows.tolist(), features, values, strict=True):
-        lists = columns.setdefault(str(feature), [[] for _ in known])
         if not is_missing(value):
-            lists[row].append(value)
+            columns[str(feature)][row].append(value)
     data = {name: _cells(lists) for name, lists in columns.items()}
     return pd.DataFrame(data, columns=list(data)), known
 

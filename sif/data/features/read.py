@@ -83,8 +83,8 @@ def further_features(
     """
     frame, place = frame_of(source, where or f"{role} features")
     features, ids = split_ids(frame, role, id_column, place)
-    lines = tuple(f"{place}: {line}" for line in known.unseen(features))
-    return known.further(features, ids, place), lines
+    further = known.further(features, ids, place)
+    return further, tuple(f"{place}: {line}" for line in known.unseen(features))
 
 
 def frame_of(source: Any, name: str) -> tuple[pd.DataFrame, str]:

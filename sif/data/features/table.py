@@ -17,8 +17,8 @@ from sif.data.features.columns import (
     Column,
     Fault,
     FeatureKind,
-    cells_of,
     check_kinds,
+    column_cells,
     column_of,
     kind_of,
     rows_of,
@@ -83,9 +83,9 @@ class Features:
         for place, name in enumerate(names):
             if kinds.get(name) == "ignore":
                 continue
-            cells = cells_of(frame.iloc[:, place])
-            kind: FeatureKind = kinds.get(name) or kind_of(cells)  # type: ignore[assignment]
             try:
+                cells = column_cells(frame.iloc[:, place])
+                kind: FeatureKind = kinds.get(name) or kind_of(cells)  # type: ignore[assignment]
                 columns.append(column_of(name, kind, cells, start))
                 parts.append(rows_of(columns[-1], cells))
             except Fault as fault:
@@ -113,8 +113,8 @@ class Features:
             if column.name not in names:
                 parts.append(Rows((len(frame), column.width), dtype=np.float32))
                 continue
-            cells = cells_of(frame.iloc[:, names.index(column.name)])
             try:
+                cells = column_cells(frame.iloc[:, names.index(column.name)])
                 parts.append(rows_of(column, cells))
             except Fault as fault:
                 raise _refused(fault, where, "row", column.name) from None
@@ -135,7 +135,7 @@ class Features:
         for column in self.columns:
             if column.name not in names:
                 continue
-            found = unseen(column, cells_of(frame.iloc[:, names.index(column.name)]))
+            found = unseen(column, column_cells(frame.iloc[:, names.index(column.name)]))
             if found:
                 told = "1 value," if len(found) == 1 else f"{len(found):,} values, such as"
                 count = "it counts" if len(found) == 1 else "they count"

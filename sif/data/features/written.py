@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sif.data.features.columns import cells_of
+from sif.data.features.columns import column_cells
 from sif.data.features.plain import PlainColumn, PlainFeatures, plain_cells
 from sif.data.features.read import frame_of, split_ids
 from sif.data.features.table import Features
@@ -26,7 +26,7 @@ def plain_features(source: Any, role: str, kinds: Mapping[str, str] | None = Non
     features, ids = split_ids(frame, role, None, place)
     known = Features.of(features, ids, kinds, place)
     columns = tuple(
-        PlainColumn(one.name, one.kind, plain_cells(one.kind, cells_of(features[one.name])))
+        PlainColumn(one.name, one.kind, plain_cells(one.kind, column_cells(features[one.name])))
         for one in known.columns
     )
     return PlainFeatures(role, known.vocabulary.ids, columns)

@@ -80,12 +80,14 @@ def as_frame(data: Any, name: str) -> pd.DataFrame | None:
     """
     if isinstance(data, pd.DataFrame):
         return data
+    if hasattr(data, "to_pandas"):  # before Arrow, since polars has types that pyarrow has not
+        with reading(name, "a table that becomes a data frame"):
+            frame = data.to_pandas()
+        return frame if isinstance(frame, pd.DataFrame) else None
     if hasattr(data, "__arrow_c_stream__"):
         arrow, _ = parquet_library(Path(name))
         with reading(name, "a table of Arrow"):
             return cast(pd.DataFrame, arrow.table(data).to_pandas())
-    if hasattr(data, "to_pandas"):
-        return as_frame(data.to_pandas(), name)
     if hasattr(data, "__dataframe__"):
         with reading(name, "a data frame"):
             return pd.api.interchange.from_dataframe(data)

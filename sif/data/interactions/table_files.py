@@ -75,7 +75,7 @@ class Table(ABC):
 
     @abstractmethod
     def read(self, types: Mapping[int, str]) -> dict[int, pd.Series]:
-        """The columns at positions with types: "id" (text as it stands), "float64" or "str".
+        """The columns at positions with types: "id" or "text" (as it stands), "float64" or "str".
 
         A table with types of its own keeps to these.
 
@@ -153,7 +153,7 @@ class TextTable(Table):
         skipped = int(named is not None)
         head = list(islice(records(path, separator, quoting), skipped, skipped + 2))
         if not head:
-            raise DataError(f"{path}: expected interactions, found only blank lines")
+            raise DataError(f"{path}: expected rows, found only blank lines")
         first, second = head[0][1], head[1][1] if len(head) > 1 else []
         header = is_header(first, second)
         if header:
@@ -180,7 +180,7 @@ class TextTable(Table):
     def read(self, types: Mapping[int, str]) -> dict[int, pd.Series]:
         """Implements `Table.read`; numbers may have decimal commas where no comma separates."""
         chunks: dict[int, list[pd.Series]] = {column: [] for column in types}
-        others = [column for column, kind in types.items() if kind != "id"]
+        others = [column for column, kind in types.items() if kind in ("float64", "str")]
         decimal = "," if self.has_decimal_comma(others) else "."
         for frame in self._frames(types, decimal):
             self._check_surplus(frame[len(self.columns)])
@@ -270,7 +270,7 @@ class TextTable(Table):
 
 def texts_of(table: Table) -> dict[int, npt.NDArray[np.object_]]:
     """The cells (n,) of all columns of a text, as they stand; NaN where one is empty."""
-    columns = table.read(dict.fromkeys(range(len(table.columns)), "id"))
+    columns = table.read(dict.fromkeys(range(len(table.columns)), "text"))
     return {place: column.to_numpy(object) for place, column in columns.items()}
 
 

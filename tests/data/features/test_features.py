@@ -246,3 +246,113 @@ def test_long_vectors_keep_their_direction() -> None:
     table = pd.DataFrame({"item": ["a", "b"], "vector": [[1e308, 1e308], [1e-3, 1e-3]]})
     rows = read_features(table, "item").matrix.toarray()
     np.testing.assert_allclose(rows, np.full((2, 2), 0.5**0.5), rtol=1e-6)
+
+
+@pytest.mark.parametrize("cell", [{"a": 1}, [["a"]], b"x", 1j, np.ones((2, 2)), [("x", 1)]])
+def test_cells_that_are_no_values_are_refused(cell: Any) -> None:
+    frame = films(it=pd.Series([None, "x", cell, cell], dtype=object))
+    for read in (
+        lambda: read_features(frame, "item"),
+        lambda: further_features(
+            frame, "item", read_features(films(it=["x", "y", "x", "z"]), "item")
+        ),
+    ):
+        with pytest.raises(DataError) as caught:
+            read()
+        told = "item features row 3: it: expected a text, a number or a list of these, found "
+        assert str(caught.value).startswith(told)
+
+
+def test_times_are_numbers() -> None:
+    days = pd.to_datetime(["2024-01-01", None, "2024-03-01", "2024-05-01"])
+    seconds = [1704067200.0, None, 1709251200.0, 1714521600.0]
+    expected = read_features(films(since=seconds), "item").matrix.toarray()
+    for column in (days, days.tz_localize("UTC").tz_convert("Europe/Berlin")):
+        found = read_features(films(since=column), "item")
+        assert found.columns[0].kind == "number"
+        np.testing.assert_array_equal(found.matrix.toarray(), expected)
+
+
+class Hub:
+    """A data set of Hugging Face's `datasets`."""
+
+    column_names = ("item", "kind")
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self.frame = frame
+
+    def to_pandas(self) -> pd.DataFrame:
+        return self.frame
+
+
+class Interchanged:
+    """A frame that only speaks the interchange protocol."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self.frame = frame
+
+    def __dataframe__(self, *arguments: Any, **named: Any) -> Any:
+        return self.frame.__dataframe__(*arguments, **named)
+
+
+def test_tables_of_other_libraries_are_read_alike() -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    frame = films(
+        kind=["x", "y", None, "x"], tags=[["p", "q"], [], None, ["q"]],
+        vector=[[1.0, 2.0], [3.0, 4.0], None, [0.0, 1.0]],
+    )  # fmt: skip
+    expected = read_features(frame, "item").hash
+    table = pyarrow.Table.from_pandas(frame)
+    forms = [table, Hub(frame), frame.to_dict("list"), frame.to_dict("records")]
+    forms += [table.to_batches()[0], pyarrow.RecordBatchReader.from_stream(table)]
+    for form in forms:
+        assert read_features(form, "item").hash == expected, type(form)
+    simple = frame[["item", "kind"]].fillna("")
+    assert read_features(Interchanged(simple), "item").hash == read_features(simple, "item").hash
+    with pytest.raises(DataError, match="expected one table, found a mapping of train"):
+        read_features({"train": Hub(frame)}, "item")
+    polars = pytest.importorskip("polars")
+    assert read_features(polars.DataFrame(table), "item").hash == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "expected a table of features, found an empty file"),
+        ("\n\n", "expected rows, found only blank lines"),
+        ("item,kind\n", "expected rows, found none after the header"),
+        ("item\na\nb\n", "expected columns with values beside the id, found none"),
+        ("item,kind,kind\na,x,y\n", "expected one column of each name, found 'kind' twice"),
+        ("item,item,kind\na,b,x\n", "expected one column 'item', found several"),
+        ("item,kind\n,x\n", " row 1: item: expected an id, found nothing"),
+        ("item,kind\na,x,y\n", " line 2: expected 2 columns, found 3"),
+        ("a,1\nb,2\n", "expected a column of ids such as item or id, found 'a', '1'"),
+        ('item,plot\na,"never ends\n', "expected a table of text, found: Error tokenizing"),
+        ("id,feature,value\na,,x\n", " row 1: feature: expected a name, found nothing"),
+        ("item,kind\na,\0\n", " line 2: expected text without NUL characters"),
+    ],
+)  # fmt: skip
+def test_faulty_files_are_refused_in_one_line(text: str, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "f.csv"
+    path.write_text(text)
+    with pytest.raises(DataError) as caught:
+        read_features(path, "item")
+    said = str(caught.value)
+    assert said.startswith(str(path)) and told in said and "\n" not in said
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_marks_ends_of_lines_and_quoted_breaks_are_read(end: str, tmp_path: Path) -> None:
+    path = tmp_path / "f.csv"
+    lines = ["item,kind", 'a,"x, ""y"""', "b,z", ""]
+    path.write_bytes(b"\xef\xbb\xbf" + end.join(lines).encode())
+    assert read_features(path, "item").columns[0].labels == ('x, "y"', "z")
+    path.write_text('item,kind\na,"x\ny"\nb,z\n')
+    assert read_features(path, "item").columns[0].labels == ("x\ny", "z")
+
+
+def test_long_tables_of_too_many_features_are_refused() -> None:
+    n = 5000
+    table = pd.DataFrame({"id": np.arange(n), "feature": np.arange(n), "value": "x"})
+    with pytest.raises(DataError, match="found 5,000 features of 5,000 ids"):
+        read_features(table, "item")

@@ -227,7 +227,7 @@ def test_bad_cells_are_named_by_line(
     ("content", "columns", "message"),
     [
         (b"", Columns(), "expected interactions, found an empty file"),
-        (b"\n \n", Columns(), "expected interactions, found only blank lines"),
+        (b"\n \n", Columns(), "expected rows, found only blank lines"),
         (HEADER.encode(), Columns(), "expected rows, found none after the header"),
         (
             HEADER.encode() + b"a,x,1,1\n",
