@@ -205,8 +205,8 @@ def _alike(events: list[Event]) -> list[Event]:
     try:
         seconds, _ = seconds_of([event.timestamp for event in events])
     except EntryError as error:
-        place = f"events[{error.row}].timestamp"
-        raise ValueError(f"{place}: {error.expected}, found {error.found}") from None
+        told = f"{error.expected}, found {error.found}"
+        raise ValueError(f"events[{error.row}].timestamp: {told}") from None
     return [
         event.model_copy(update={"timestamp": float(time)})
         for event, time in zip(events, seconds, strict=True)
