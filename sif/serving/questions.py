@@ -113,7 +113,7 @@ class Event(Body):
     user: Id = Field(description="a user, known or new")
     item: Id = Field(description="an item, known or new")
     rating: float | None = Field(None, description="for models of ratings, and there always")
-    timestamp: float | str | None = Field(
+    timestamp: int | float | str | None = Field(
         None, description="seconds since 1970, or an ISO date; as in files"
     )
 
