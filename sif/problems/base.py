@@ -111,6 +111,8 @@ class Trained(Generic[Network]):
         tried: Designs or settings among which validation chose: the "name" of each, its "value" of
             the metric that decides, "seconds" from the beginning, and the number of "users" where
             some alone judged it.
+        features: The trial of features, as `sif.problems.feature_trial` has it; empty: the data
+            have none for such a model.
     """
 
     network: Network
@@ -118,12 +120,14 @@ class Trained(Generic[Network]):
     numbers: Mapping[str, float] = field(default_factory=dict)
     refit: Mapping[str, float] = field(default_factory=dict)
     tried: Sequence[Mapping[str, Any]] = ()
+    features: Mapping[str, Any] = field(default_factory=dict)
 
     def state(self) -> State:
         """The training as a stage stores it."""
         weights = {"network": self.network.state_dict(), "numbers": dict(self.numbers)}
         tried = {"tried": list(self.tried)} if self.tried else {}
-        return weights | tried | vars(self.result)
+        features = {"features": dict(self.features)} if self.features else {}
+        return weights | tried | features | vars(self.result)
 
     @classmethod
     def restored(cls, network: Network, state: State) -> Trained[Network]:
@@ -135,7 +139,8 @@ class Trained(Generic[Network]):
         """
         network.load_state_dict(state["network"])
         result = TrainResult(**{entry.name: state[entry.name] for entry in fields(TrainResult)})
-        return cls(network, result, state["numbers"], tried=state.get("tried", ()))
+        tried, features = state.get("tried", ()), state.get("features", {})
+        return cls(network, result, state["numbers"], tried=tried, features=features)
 
 
 AnyProblem = TypeVar("AnyProblem")

@@ -154,6 +154,7 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
         begin, history = time.perf_counter(), list[dict[str, float]]()
         saved = checkpointer.restore() or {"told": {}, "seconds": 0.0}
         tried: list[dict[str, Any]] = list(saved.get("tried", ()))
+        features: Mapping[str, Any] = {}
         measure = self.metric  # of some users it is another number than of all
 
         def seconds() -> float:
@@ -183,7 +184,8 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
                 search = Halving(
                     sample.judge, families, self._seed, out_of_time, dict(saved["told"]), hear
                 )
-                found = with_features(_best(search, sample), search.finals, sample)
+                best = _best(search, sample)
+                found, features = with_features(best, search.finals, sample, measure)
                 design = genotype_of(found)
                 del sample, search  # before the fit on all, beside which there is no room for them
         started = time.perf_counter()
@@ -193,7 +195,7 @@ class ClosedProblem(Problem[Genotype, ClosedNetwork]):
         history.append({"epoch": count, "seconds": seconds(), FIT: fit, **valid})
         result = TrainResult(valid, count, count, history, seconds())
         numbers = {**closed_design(design).constants, "parameters": network.item_weights.size}
-        return Trained(network, result, numbers, tried=tried)
+        return Trained(network, result, numbers, tried=tried, features=features)
 
     def fit(self, name: str, design: Genotype, session: Session) -> Trained[ClosedNetwork]:
         """Trains as a stage, as `Problem.fit` does; the stage keeps the design that was found."""

@@ -43,7 +43,7 @@ from sif.evaluation.histories import sequences_of
 from sif.evaluation.scorers import HistoryScorer
 from sif.methods.nasp import NaspSettings
 from sif.problems.base import Problem, Progress, State, Trained, quiet
-from sif.problems.closed_features import clearly_ahead
+from sif.problems.feature_trial import FeatureTrial, clearly_ahead, not_tried
 from sif.problems.interactions import ORDER_STAGE, InteractionProblem
 from sif.problems.order_sample import OrderSample
 from sif.problems.part_rows import feature_rows
@@ -254,8 +254,8 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
                 assert failed is not None  # noqa: S101
                 raise failed
         assert best is not None  # noqa: S101
-        best, chosen = self._with_features(design, best, chosen, solver, judgments)
-        return self._trained(design, best, chosen, judgments.history)
+        best, chosen, trial = self._with_features(design, best, chosen, solver, judgments)
+        return replace(self._trained(design, best, chosen, judgments.history), features=trial)
 
     def _solver(self, design: Genotype, tried: bool = True) -> HistorySolver:
         features = feature_rows(self.train_part)
@@ -264,11 +264,20 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
     def _with_features(
         self, design: Genotype, best: ItemWeights, chosen: dict[str, float],
         solver: HistorySolver, judgments: _Judgments,
-    ) -> tuple[ItemWeights, dict[str, float]]:  # fmt: skip
-        """The weights, or those with features of items, where these are clearly better."""
-        has_some = self.train_part.item_features is not None and linear_design(design).decays
-        if not has_some or not solver.alike.nnz:
-            return best, chosen
+    ) -> tuple[ItemWeights, dict[str, float], Mapping[str, Any]]:  # fmt: skip
+        """The weights, or those with features of items, where these are clearly better.
+
+        Returns:
+            The weights, their numbers, and the document of `sif.problems.feature_trial`.
+        """
+        if self.train_part.item_features is None:
+            return best, chosen, {}
+        if not linear_design(design).decays:
+            return best, chosen, not_tried("the model has no time scales")
+        if not solver.alike.nnz:
+            return best, chosen, not_tried("no two known items share a feature")
+        if self.runtime.out_of_time():
+            return best, chosen, not_tried("there was no time left")
         other, numbers = best, chosen
         climb = Climb(FEATURES, FEATURES[len(FEATURES) // 2])
         while (value := climb.next()) is not None and not self.runtime.out_of_time():
@@ -282,7 +291,9 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
             self.evaluated(design, weights, one["discount"]).per_user[self.metric]
             for weights, one in ((other, numbers), (best, chosen))
         )
-        return (other, numbers) if clearly_ahead(values, known) else (best, chosen)
+        ahead = clearly_ahead(values, known)
+        trial = FeatureTrial.of(self.metric, values, known, ahead).document()
+        return (other, numbers, trial) if ahead else (best, chosen, trial)
 
     def _trained(
         self, design: Genotype, weights: ItemWeights, chosen: dict[str, float],

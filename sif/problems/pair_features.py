@@ -23,7 +23,7 @@ from sif.data.interactions import Interactions
 from sif.errors import DivergedError
 from sif.evaluation.evaluate import evaluate_on
 from sif.problems.base import Reporter, Trained
-from sif.problems.closed_features import clearly_ahead
+from sif.problems.feature_trial import FeatureTrial, clearly_ahead, not_tried
 from sif.problems.part_rows import feature_rows
 from sif.spaces.interaction.design import has_features, without_features
 from sif.spaces.interaction.feature_vectors import FeatureSums
@@ -85,14 +85,19 @@ def with_or_without(
     Raises:
         DivergedError: The training diverged, without features where the function has some.
     """
-    if not has_features(genotype) or problem.start == genotype:
+    if problem.start == genotype:  # that of an earlier model, which decided
         return train(name, genotype, section)
+    if not has_features(genotype):
+        trained = train(name, genotype, section)
+        reason = "the function that the search found has none"
+        return replace(trained, features=not_tried(reason)) if problem.described else trained
     bare = train(name, without_features(genotype), section)
     try:
         other = train(f"{name}-features", genotype, further(section))
     except DivergedError as error:
         console.line(f"{name}: without features, with which it diverged: {error}")
-        return bare
+        reason = {"reason": "the training with them diverged"}
+        return replace(bare, features={"tried": True, "kept": False, **reason})
     values, known = (merits(problem, one.network) for one in (other, bare))
     ahead = clearly_ahead(values, known)
     if len(values):
@@ -106,7 +111,9 @@ def with_or_without(
     seconds = bare.result.seconds + other.result.seconds
     numbers = {**kept.numbers, "prefers": bare.numbers["prefers"]}
     result = replace(kept.result, seconds=seconds)
-    return replace(kept, result=result, numbers=numbers, tried=tried)
+    metric = problem.metric if problem.config.objective == "ranking" else "squared error"
+    trial = FeatureTrial.of(metric, values, known, ahead).document()
+    return replace(kept, result=result, numbers=numbers, tried=tried, features=trial)
 
 
 def further(section: TrainConfig) -> TrainConfig:

@@ -30,6 +30,7 @@ from sif.problems.base import SEARCHED, Session, Trained
 from sif.problems.base import Reporter as QuietReporter
 from sif.problems.budget import TimeBudget, fitting, whole_epochs
 from sif.problems.controls import FIXED, fixed_multiply
+from sif.problems.feature_trial import features_document
 from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import GridTraining
 from sif.problems.order import ORDER
@@ -254,6 +255,7 @@ class _Fit:
             left_out=(*left_out, *tried.left_out),
             seconds=self.budget.spent, seed=derive_seed(problem.config.seed, "report"),
             last_fit=last.told, new_users=self._on_new_users(), retrieval=served.told,
+            features=self._on_features(trained, kept),
         )  # fmt: skip
         if late := self.budget.verdict():
             self.reporter.warn(late)
@@ -314,6 +316,12 @@ class _Fit:
         """The order for new users, where validation had a choice; empty: the most popular items."""
         choice = self.problem.cold_choice
         return f"new users: items by {choice.told}" if choice.values else ""
+
+    def _on_features(self, trained: Mapping[str, Trained[Any]], kept: str) -> dict[str, Any]:
+        """Whether features helped; empty: the data have none."""
+        if self.known.item_features is None and self.known.user_features is None:
+            return {}
+        return features_document({name: one.features for name, one in trained.items()}, kept, {})
 
     def _last_fit(self, genotype: Genotype, first: Trained[Any]) -> _LastFit:
         """The model fitted again on all rows, or its first fit, and why."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
+from typing import Any
 
 import pandas as pd
 
@@ -78,6 +79,8 @@ class Report:
         last_fit: What was fitted after these figures were measured, on one line; empty: nothing.
         new_users: What users without interactions get, on one line; empty: the most popular items.
         retrieval: How the best items are found, on one line; empty: exactly.
+        features: Whether features of items and users helped: "text" in words, "kinds" with the
+            trial of each kind of design, and "served"; empty: the data have none.
     """
 
     objective: Objective
@@ -93,13 +96,14 @@ class Report:
     last_fit: str = ""
     new_users: str = ""
     retrieval: str = ""
+    features: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
         cls, objective: Objective, rows: Mapping[str, Row], evaluations: Mapping[str, Evaluation],
         served: str, *, is_fixed: bool, search: str, left_out: tuple[str, ...],
         seconds: Mapping[str, float], seed: int, last_fit: str = "", new_users: str = "",
-        retrieval: str = "",
+        retrieval: str = "", features: Mapping[str, Any] | None = None,
     ) -> Report:  # fmt: skip
         """Compares the served model with the best of the others, by their evaluations.
 
@@ -115,7 +119,7 @@ class Report:
         return cls(
             objective, tuple(order), served, against, comparison or None,
             len(evaluations[served].users), is_fixed, search, left_out, dict(seconds), last_fit,
-            new_users, retrieval,
+            new_users, retrieval, features or {},
         )  # fmt: skip
 
     @property
@@ -164,9 +168,10 @@ class Report:
             kept = "fixed multiply is served"
         if self.served in (CLOSED, ORDER):
             kept = f"and validation prefers {self._row(self.served).parameters}"
-        further = filter(None, [self.last_fit, self.new_users, self.retrieval])
-        told = f"verdict: {self.verdict}"
-        return f"{self.search}, {kept}", *self.left_out, told, CAVEAT, *further
+        told = f"features: {self.features['text']}" if self.features else ""
+        further = filter(None, [told, self.last_fit, self.new_users, self.retrieval])
+        verdict = f"verdict: {self.verdict}"
+        return f"{self.search}, {kept}", *self.left_out, verdict, CAVEAT, *further
 
     def _printed(self) -> pd.DataFrame:
         """The table whose names say what there was no time for."""

@@ -45,7 +45,8 @@ class RunResult:
             Keys 'verdict' (a sentence), 'comparison' and 'searching' (its numbers and those of the
             verdict on the search; None: there are none), 'entrants' (ours first; each with its
             'name', whether it is 'ours', and its metrics as metrics.json has them), 'folder',
-            'metrics' and 'report' (absolute paths; None: no such file), 'seconds'.
+            'metrics' and 'report' (absolute paths; None: no such file), 'seconds'. Where the data
+            have features, 'features' says whether they helped, as metrics.json has it.
         """
         found, folder = self.metrics, self.folder.absolute()
         ours = {
@@ -69,6 +70,7 @@ class RunResult:
             "metrics": path("metrics.json"),
             "report": path(PAGE),
             "seconds": found["total_seconds"],
+            **({"features": found["features"]} if "features" in found else {}),
         }
 
     def __repr__(self) -> str:
@@ -236,6 +238,8 @@ class Results:
         choice: Of the model that is served; None: ours is, without a choice.
         baseline: The model of a baseline, where one is served.
         stands: Name of the entrant whose model stands for ours; None: ours does itself.
+        features: The trial of features of each entrant whose first fit stands (see
+            `sif.problems.feature_trial`); empty of one that had nothing to try.
     """
 
     found: Mapping[str, Found]
@@ -250,6 +254,7 @@ class Results:
     baseline: Any = None
     searching: Verdict | None = None
     stands: str | None = None
+    features: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def named(self, name: str, ours: str) -> str:
         """The entrant that a name is of: of ours what stands for it."""

@@ -106,9 +106,11 @@ class JobRunner:
         if ours and self._refits:
             served = self._fitted_on_all(designs, trained)
         seconds = self.context.stages.seconds()
+        trials = {name: one.features for name, one in self._trained.items() if one is not None}
         results = Results(
             found, designs, trained, entries, decision, seconds, self._left_out, served, choice,
             baseline, searching, None if self._source == self.entrants.ours else self._source,
+            trials,
         )  # fmt: skip
         return sharing().once(partial(self._finish, results))
 

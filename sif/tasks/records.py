@@ -142,6 +142,9 @@ class JobRecords:
         tags = {"genotype": document["genotype"], "verdict": document["verdict"]}
         if "served" in document:
             tags["served"] = document["served"]["expression"]
+        if "features" in document:
+            tags |= feature_tags(document["features"])
+            tracker.log(feature_numbers(document["features"]), 0)
         tracker.set_tags(tags)
         tracker.describe(description(study, results, document, folder))
         for path in figures:
@@ -229,6 +232,22 @@ def _search_curve(found: Found) -> list[dict[str, float]]:
     ]
 
 
+def feature_tags(features: Mapping[str, Any]) -> dict[str, str]:
+    """Whether features helped, for a job's run."""
+    served = "used by the served model" if features["served"]["uses"] else "not used"
+    return {"features": served, "features_told": features["text"]}
+
+
+def feature_numbers(features: Mapping[str, Any]) -> dict[str, float]:
+    """Validation with features and without, of each kind of design that was tried with them."""
+    found = {"features.used": float(features["served"]["uses"])}
+    for kind, one in features["kinds"].items():
+        name = f"features.{kind.replace(' ', '_')}"
+        found |= {f"{name}.{key}": float(one[key]) for key in ("with", "without", "lead", "kept")
+                  if key in one and "metric" in one}  # fmt: skip
+    return found
+
+
 def code(text: str) -> str:
     """Text from outside in markdown, where none of its characters means anything."""
     return f"`{text.replace('`', chr(39))}`"
@@ -251,6 +270,8 @@ def description(
         lines.append(f"**Found**: {code(study.expression(design))} by {document['method']}.")
     if served is not None:
         lines.append(f"**Served**: {code(served['expression'])}: {as_markdown(served['rule'])}.")
+    if "features" in document:
+        lines.append(f"**Features**: {as_markdown(document['features']['text'])}")
     header, rows = comparison_rows(study, results)
     lines.append(markdown_table(header, [[as_markdown(cell) for cell in row] for row in rows]))
     notes = "\n".join(comparison_notes(study, results)).splitlines()

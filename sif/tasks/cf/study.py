@@ -28,6 +28,7 @@ from sif.evaluation.user_groups import cold_shares
 from sif.problems.base import SEARCHED, Problem, Reporter, Session, Trained
 from sif.problems.closed_forms import CLOSED, ClosedProblem
 from sif.problems.controls import FIXED, RANDOM, fixed_multiply
+from sif.problems.feature_trial import feature_lines, features_document
 from sif.problems.histories import READERS, HistoryProblem
 from sif.problems.interactions import InteractionProblem
 from sif.problems.l2_grid import follows
@@ -562,6 +563,8 @@ class InteractionStudy(Study):
             words.block("Worth:", words.worth_words(results.entries, against, metric, seed)),
         ]
         lines += [*words.recovery_words(self._recovery(results)), *words.served_words(results)]
+        if told := self._on_features(results):
+            lines.append(words.block("Features:", feature_lines(told["features"])))
         if self._saved is not None and len(self.problem.fields) == 2:
             lines += words.recommendation_words(self._saved, self.test_part)
         return [*lines, *words.place_words(folder)]
@@ -585,6 +588,7 @@ class InteractionStudy(Study):
             **self._on_populations(results),
             **({"new_items": new.document()} if new is not None and new.side.field else {}),
             **({} if recovered is None else {"recovery": recovered.document()}),
+            **self._on_features(results),
             "refit": {
                 "setting": self._asked,
                 "tested": "train" if self._second is None else "train+valid",
@@ -594,6 +598,15 @@ class InteractionStudy(Study):
                 **ours.refit,
             },
         }
+
+    def _on_features(self, results: Results) -> dict[str, Any]:
+        """Whether features helped; empty: the data have none."""
+        rows = self.split.train
+        if rows.item_features is None and rows.user_features is None:
+            return {}
+        name = SEARCHED if results.choice is None else results.choice.name
+        served = results.named(name, SEARCHED)
+        return {"features": features_document(results.features, served, results.left_out)}
 
     def _on_populations(self, results: Results) -> dict[str, Any]:
         """Users of validation and test, the verdict on known ones, and what new ones get."""
