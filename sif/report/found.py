@@ -55,6 +55,7 @@ def section(run: RunFiles) -> Section | None:
         "diagram": _diagram(run.genotype, list(curves or ("user", "item")), function),
         "served": served,
         "searched": _searched(run),
+        "searched_note": _left_out_features(run),
         "entrant": run.metrics.get("entrant"),
         "ours": run.ours,
         "choices": _choices(run.genotype),
@@ -72,6 +73,18 @@ def _searched(run: RunFiles) -> str:
     """The searched function where another model stands for it."""
     found = (run.metrics.get("search") or {}).get("found", "")
     return "" if found == run.metrics.get("genotype") else str(found)
+
+
+def _left_out_features(run: RunFiles) -> str:
+    """Says of a found function with features that it was trained without them; empty: it was not.
+
+    The search adds features on trial; the training after it decides.
+    """
+    kinds = (run.metrics.get("features") or {}).get("kinds") or {}
+    trial = kinds.get("function of pairs") or {}
+    if not trial.get("tried") or trial.get("kept"):
+        return ""
+    return "; it was trained without its features, which did not clearly help on validation"
 
 
 def _is_straight(x: Sequence[float], curve: Sequence[float]) -> bool:

@@ -23,18 +23,37 @@ def section(run: RunFiles) -> Section:
         return Section("verdict", "Verdict", "unfinished.html", {"last": last})
     values = {
         "headline": _headline(run),
-        "tone": (run.metrics.get("comparison") or {}).get("outcome") or "none",
+        "tone": "none" if _other(run) else _outcome(run) or "none",
         "verdict": run.metrics.get("verdict", ""),
         "searching": (run.metrics.get("searching") or {}).get("text"),
         "served": _served(run),
+        "features": (run.metrics.get("features") or {}).get("text", ""),
         "figures": _figures(run),
         "left_out": run.metrics.get("left_out") or {},
     }
     return Section("verdict", "Verdict", "verdict.html", values)
 
 
+def _outcome(run: RunFiles) -> str:
+    return str((run.metrics.get("comparison") or {}).get("outcome") or "")
+
+
+def _other(run: RunFiles) -> str:
+    """Name of the served model where it is not the one that is compared; empty: it is."""
+    name = (run.metrics.get("served") or {}).get("name", "")
+    return "" if name == run.metrics.get("entrant") else str(name)
+
+
 def _headline(run: RunFiles) -> str:
+    """The outcome of the served model; the lead below speaks of the searched one."""
     comparison = run.metrics.get("comparison") or {}
+    if other := _other(run):
+        if other != comparison.get("against"):
+            return f"Served: {other}, which validation prefers to the search's answer"
+        relation = {"better": "was better on test", "worse": "was worse on test"}.get(
+            _outcome(run), "made no difference that stands"
+        )
+        return f"Served: {other}; the search's answer {relation}"
     told = OUTCOMES.get(str(comparison.get("outcome")), "No verdict")
     against = comparison.get("against")
     return told.replace("the baseline", str(against)) if against else told
@@ -56,9 +75,12 @@ def _unit(run: RunFiles, metric: str) -> str:
 def _figures(run: RunFiles) -> list[dict[str, Any]]:
     """A few large numbers: the metric, the difference, the time."""
     metrics, metric = run.metrics, str(run.metrics.get("metric", ""))
-    test = metrics.get("test") or {}
+    other = _other(run)
+    test = (metrics["served"] if other else metrics).get("test") or {}
     value = decimals(test.get(metric), digits_of(metric))
     found = [{"value": f"{value}{UNITS.get(metric, '')}", "label": f"test {metric}"}]
+    if other:
+        found[0]["note"] = f"of {other}, which is served"
     digits = digits_of(str(run.record.get("metric") or metric))
     comparison = metrics.get("comparison") or {}
     if is_number(comparison.get("difference")):
@@ -66,8 +88,9 @@ def _figures(run: RunFiles) -> list[dict[str, Any]]:
         interval = "no interval"
         if all(map(is_number, ends)):
             interval = " to ".join(signed(end, digits) for end in ends)
-        other = comparison.get("against") or "the best baseline by validation, mean"
-        against = f"minus {other}{_unit(run, metric)}"
+        rival = comparison.get("against") or "the best baseline by validation, mean"
+        ours = f"{metrics.get('entrant')} " if other else ""
+        against = f"{ours}minus {rival}{_unit(run, metric)}"
         found.append(
             {
                 "value": signed(comparison["difference"], digits),
