@@ -81,7 +81,9 @@ def finished_run(path: Path, left: str = "model") -> Path:
 def _ids(what: str, many: str) -> tuple[Argument, ...]:
     """A run or model, ids, and how many answers."""
     return (
-        argument("words", nargs="*", metavar=f"[RUN] {what}", help=f"run folder, {many}"),
+        argument(
+            "words", nargs="*", metavar=f"[RUN] {what}", help=f"run folder or saved model, {many}"
+        ),
         argument("--model", type=Path, metavar="DIR", help="a run's model/, or a saved one"),
         argument("-n", "-k", type=int, default=10, metavar="N", help="each (default: 10)"),
     )
@@ -96,11 +98,20 @@ def _model_of(values: argparse.Namespace, unknown: str = "error") -> tuple[Recom
         if not ids:
             raise ConfigError("expected a run folder or --model, found neither")
         folder = Path(ids.pop(0))
-        run_folder(folder)
+        if not holds_model(folder):
+            run_folder(folder)
     _refuse_unfinished(folder)
     from sif.recommender.recommender import Recommender
 
     return Recommender.load(folder, unknown), ids
+
+
+def holds_model(folder: Path) -> bool:
+    """True for a folder that `Recommender.save` or `publish` made."""
+    from sif.recommender.model import FILE
+    from sif.recommender.versions import CURRENT
+
+    return (folder / FILE).is_file() or (folder / CURRENT).is_file()
 
 
 def _refuse_unfinished(folder: Path) -> None:

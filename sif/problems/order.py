@@ -203,7 +203,11 @@ class OrderProblem(Problem[Genotype, OrderNetwork]):
 
     def refuses(self, genotype: Genotype) -> str:
         """A set is no order: it says what EASE among the baselines says."""
-        return "" if linear_design(genotype).decays else "the order of rows says nothing"
+        return (
+            ""
+            if linear_design(genotype).decays
+            else ("the search found that the order of rows does not help")
+        )
 
     def network(self, design: Genotype) -> OrderNetwork:
         """A model whose weights are not computed yet."""

@@ -130,7 +130,9 @@ def _row(
 
 def _notes(models: Sequence[Mapping[str, Any]]) -> list[str]:
     notes = [
-        f"{one['name']}: {one['stands_for']} takes its place, so both rows are the same model" for one in models if one.get("stands_for")
+        f"{one['name']}: {one['stands_for']} takes its place, so both rows are the same model"
+        for one in models
+        if one.get("stands_for")
     ]
     return notes + [
         f"{one['name']} is the same design as ours and is not compared"

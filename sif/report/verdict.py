@@ -29,9 +29,17 @@ def section(run: RunFiles) -> Section:
         "served": _served(run),
         "features": (run.metrics.get("features") or {}).get("text", ""),
         "figures": _figures(run),
-        "left_out": run.metrics.get("left_out") or {},
+        "left_out": _left_out(run),
     }
     return Section("verdict", "Verdict", "verdict.html", values)
+
+
+def _left_out(run: RunFiles) -> dict[str, str]:
+    """Reasons by the models that were left out for them."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in (run.metrics.get("left_out") or {}).items():
+        reasons.setdefault(str(reason), []).append(str(name))
+    return {", ".join(names): reason for reason, names in reasons.items()}
 
 
 def _outcome(run: RunFiles) -> str:

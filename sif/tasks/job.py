@@ -228,7 +228,7 @@ class JobRunner:
             stage = self.study.stage_in_words(self._source)
             if stage and ours not in self._diverged:
                 return f"the search's answer is a {stage}"
-            return f"{ours} {self._missing(ours)}, so {self._source} stands for it"
+            return f"{ours} {self._missing(ours)}, so {self._source} takes its place"
         if self._source != ours:
             return f"validation prefers {self._source} to what the search found"
         return "the search did not move" if found[ours].at_rest else ""

@@ -272,14 +272,21 @@ def _settings(config: Any, stage: str, own: Mapping[str, OwnCost]) -> str:
     if kind == "train":
         strengths = getattr(config.train, "l2", ())
         grid = f", {len(strengths)} L2" if strengths else ""
-        return f"{config.train.epochs} epochs{grid}"
+        return f"{_number(config.train.epochs, 'epoch')}{grid}"
     if kind == "search":
         section = config.search
         if section.seconds is not None:
             return f"{section.seconds:g} CPU s"
-        return f"{section.epochs} epochs" if section.steps is None else f"{section.steps} steps"
+        if section.steps is None:
+            return _number(section.epochs, "epoch")
+        return _number(section.steps, "step")
     further = {"baseline": "its grid", "refit": "what was chosen", "fit": "what was chosen"}
     return further.get(kind, "data, tests, figures")
+
+
+def _number(count: int, unit: str) -> str:
+    """Such as "1 epoch" or "20 epochs"."""
+    return f"{count} {unit}{'' if count == 1 else 's'}"
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -67,8 +67,8 @@ def comparison_notes(study: Study, results: Results) -> list[str]:
 def _alike(name: str, ours: str, results: Results) -> str:
     """Why the verdict does not compare ours with a model."""
     if name == results.stands:
-        return f"stands for {ours}, and the verdict leaves it out"
-    return f"the same design as {ours}, which the verdict leaves out"
+        return f"this model takes the place of {ours}, so both rows are the same model"
+    return f"the same design as {ours}, so the verdict does not compare the two"
 
 
 def namesakes(designs: Mapping[str, Any], entries: Mapping[str, Entry], ours: str) -> list[str]:

@@ -97,6 +97,8 @@ def test_features_that_decide_stay(planted: Frames) -> None:
     trained = found.fit("searched", genotype, Session(stages, lines))
     assert trained.network.design.features
     assert found.trained_design(genotype, trained) == genotype
+    trial = trained.features
+    assert trial["kept"] and trial["with"] == pytest.approx(trained.result.valid["ndcg@10"])
     told = next(line for line in lines.told if "features clearly ahead: ndcg@10 +" in line)
     assert told.endswith("in the mean over 600 validation users")
     named = [name for name in stages.names if name.startswith("searched-features-")]
@@ -112,6 +114,8 @@ def test_useless_features_leave_the_model_as_it_was(planted: Frames) -> None:
     genotype = described(found)
     trained = found.fit("searched", genotype, Session(console=lines))
     assert found.trained_design(genotype, trained) == fixed_multiply(found)
+    assert trained.features["tried"] and not trained.features["kept"]
+    assert trained.features["without"] == pytest.approx(trained.result.valid["ndcg@10"])
     assert any("features not clearly ahead, left out" in line for line in lines.told)
     without = problem(rows).fit("searched", fixed_multiply(found), Session())
     assert trained.result.valid == without.result.valid
@@ -133,6 +137,7 @@ def test_features_that_diverge_are_left_out(
     trained = found.fit("searched", described(found), Session(console=lines))
     assert not trained.network.design.features
     assert "searched: without features, with which it diverged" in lines.told[-1]
+    assert trained.features["reason"] == "the training with them diverged"
 
 
 def test_the_search_finds_features(planted: Frames) -> None:

@@ -202,3 +202,24 @@ def test_everything_is_printed(browser: Any, path: Path) -> None:
     assert not page.is_visible("nav")
     assert wrong == []
     page.context.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (400, "dark")])
+def test_tables_of_the_test_fit(width: int, scheme: str, browser: Any, tmp_path: Path) -> None:
+    documents = run_documents()
+    names = (f"{name}@{cut}" for name in ("recall", "ndcg", "map", "mrr") for cut in (10, 20))
+    row = dict.fromkeys(names, "0.1234")
+    for one in documents["report.json"]["models"]:
+        one["row"] |= row
+        one["expression"] = "multiply(history(user), item) of many words " * 4
+    size = {"width": width, "height": 800}
+    shown = write_page(written(tmp_path / "run", documents))
+    page, wrong = opened(browser, shown, viewport=size, color_scheme=scheme)
+    sizes = page.evaluate(
+        "() => [...document.querySelectorAll('#test .scroll')].map("
+        "node => [node.scrollWidth, node.clientWidth])"
+    )
+    assert len(sizes) == 2 and all(inner <= outer for inner, outer in sizes)
+    assert page.is_visible("#test td[data-label='recall@10']")
+    assert wrong == []
+    page.context.close()

@@ -8,9 +8,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sif.errors import DataError
+from sif.problems.feature_trial import FeatureTrial, clearly_ahead, features_document
 from sif.report import RunFiles, compare_page, run_page, write_page
 from sif.report.candidates import bounds, effects, tried
 from sif.report.results import Scale
@@ -124,7 +126,7 @@ def test_two_hundred_baselines_fit(tmp_path: Path, documents: dict[str, Any]) ->
     documents["report.json"]["models"] += many
     page = page_of(tmp_path, documents)
     assert len(page.encode()) < LIMIT
-    assert Text(page).text.count("baseline-") == 200
+    assert Text(page).text.count("baseline-") == 400  # in both tables
 
 
 def test_numbers_that_are_not_finite_are_dashes(
@@ -448,3 +450,31 @@ def test_a_run_that_was_killed_is_compared_too(tmp_path: Path, documents: dict[s
     killed = written(tmp_path / "killed", {"config.yaml": "task: cf\n"})
     page = compare_page([whole, killed], tmp_path / "c.html").read_text()
     assert "not finished" in Text(page).text
+
+
+def test_the_headline_speaks_of_the_served_baseline(tmp_path: Path) -> None:
+    documents = run_documents()
+    documents["metrics.json"]["served"] = {
+        "name": "ease", "expression": "ease(l2 10)", "rule": "simpler", "test": {"ndcg@10": 0.28},
+    }  # fmt: skip
+    page = write_page(written(tmp_path / "ease", documents)).read_text(encoding="utf-8")
+    heading = page.partition("<h1")[2].partition("</h1>")[0]
+    assert 'class="tone-none"' in heading
+    assert heading.endswith("Served: ease; the search&#39;s answer was better on test")
+    assert "of ease, which is served" in page and "<b>0.2800</b>" in page
+    documents["metrics.json"]["served"]["name"] = "searched"
+    page = write_page(written(tmp_path / "ours", documents)).read_text(encoding="utf-8")
+    assert "Better than ease</h1>" in page and "tone-better" in page
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_page_says_whether_features_helped(kept: bool, tmp_path: Path) -> None:
+    values, known = np.full(30, 0.3 if kept else 0.2), np.linspace(0.1, 0.3, 30)
+    trial = FeatureTrial.of("ndcg@10", values, known, clearly_ahead(values, known)).document()
+    documents = run_documents()
+    documents["metrics.json"]["features"] = features_document({"searched": trial}, "searched", {})
+    documents["metrics.json"]["search"]["found"] = "multiply(user, item) with features added"
+    page = write_page(written(tmp_path / "run", documents)).read_text(encoding="utf-8")
+    assert "Did features help?" in page
+    assert ("searched, uses features" in page) == kept
+    assert ("trained without its features" in page) == (not kept)

@@ -138,7 +138,7 @@ class LinearDesign:
     @property
     def expression(self) -> str:
         """The model on one line, such as "next item from history(0.3, 0.8, 0.97)"."""
-        told = "any item from set(user)"
+        told = "any item from the user's items, in no order"
         if self.decays:
             next_ = f"next items, fading by {self.ahead:g}," if self.ahead else "next item"
             told = f"{next_} from history({'; '.join(map(str, self.decays))})"

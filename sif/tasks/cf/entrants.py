@@ -70,7 +70,7 @@ def without_prospect(
     if behind >= HOPE * ahead:
         return ""
     return (
-        f"no function of pairs comes near the {FAR_AHEAD[best]}: valid {metric} {behind:.4f} "
-        f"of {FIXED}, {ahead:.4f} of {best}; search.stages=[encoding,operation,weighting] "
-        "searches functions alone"
+        f"validation puts the simplest function of pairs far behind the {FAR_AHEAD[best]} "
+        f"({metric} {behind:.4f} of {FIXED}, {ahead:.4f} of {best}), so the job searches none; "
+        "search.stages=[encoding,operation,weighting] searches functions alone"
     )

@@ -151,7 +151,7 @@ def _why(results: Results, metric: str) -> str:
     if choice is None:
         if results.stands is None:
             return "the searched function, without a choice"
-        return f"{results.stands}, which stands for the searched function, without a choice"
+        return f"{results.stands} takes the place of the searched function, without a choice"
     best = entries[choice.leader].valid[metric]
     if choice.name == choice.leader:
         return f"validation ranks it first ({metric} {best:.4f})"

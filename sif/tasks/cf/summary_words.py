@@ -15,7 +15,7 @@ import numpy as np
 from sif.core.genotype import Genotype
 from sif.data.interactions import Split
 from sif.errors import SifError
-from sif.evaluation.comparison import Comparison, compare
+from sif.evaluation.comparison import Comparison, compare, counted
 from sif.evaluation.metrics import merit
 from sif.problems.base import SEARCHED
 from sif.recommender.model import ServedModel
@@ -76,9 +76,11 @@ _SHORT, _MEDIUM = 1.5, 4.0
 def search_words(stage: str, expression: str, found: Found) -> str:
     """The function that a search found, and how often it changed its mind, on one line."""
     counts, summary = found.diagnostics, found.summary
+    changes = counted(int(counts["flips"]), "times")
     return (
-        f"{stage}: {expression} after {summary['epochs']} epochs in {summary['seconds']:.1f} s "
-        f"({counts['flips']:.0f} changes of mind, margin {counts['margin']:.2f})"
+        f"{stage}: the search found {expression} in {counted(summary['epochs'], 'epochs')}, "
+        f"{summary['seconds']:.1f} s (its selection changed {changes}; "
+        f"the closest choice was ahead of the next by {counts['margin']:.2f})"
     )
 
 

@@ -79,7 +79,7 @@ def test_it_is_fitted_first_served_and_fitted_again(
     assert served["expression"] == document["genotype"]
     assert document["entrant"] == served["name"] == served["leader"] == "closed"
     assert "closed +" in log and "searched +" not in log
-    assert "closed: stands for searched, and the verdict leaves it out" in log
+    assert "closed: this model takes the place of searched, so both rows are the same model" in log
     assert document["served"]["valid"] == entry["valid"] and document["test"]["hit@10"] > 0.9
     again = json.loads(sif("evaluate", "run").out)
     assert {name: again[name] for name in document["test"]} == pytest.approx(document["test"])

@@ -52,7 +52,10 @@ def test_validation_may_prefer_fixed_multiply_to_what_was_found(
     told, verdict = found["verdict"].split("; ", 1)
     assert told == "validation prefers fixed-multiply to what the search found"
     assert "fixed-multiply" not in verdict
-    assert "fixed-multiply: stands for searched, and the verdict leaves it out" in said
+    assert (
+        "fixed-multiply: this model takes the place of searched, so both rows are the same model"
+        in said
+    )
     assert found["entrant"] == "fixed-multiply"
 
 

@@ -311,7 +311,7 @@ def test_what_stands_for_the_searched_function_is_named(choice: Choice | None) -
     results = Results({}, {}, {}, entries, alone, 0.0, {}, choice=choice, stands="closed")
     found = served_document(results, Goal("ndcg@10"), "a closed form")
     if choice is None:
-        assert found["rule"] == "closed, which stands for the searched function, without a choice"
+        assert found["rule"] == "closed takes the place of the searched function, without a choice"
     else:
         assert found["leader"] == "closed" and "searched" not in found["rule"]
         assert found.keys() >= {"behind", "error"}
