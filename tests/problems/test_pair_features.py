@@ -268,6 +268,9 @@ def recommender(**settings: Any) -> Recommender:
 
 def test_a_recommender_with_features_answers_and_grows(fitted: Recommender) -> None:
     assert has_features(fitted.fitted_model().genotype)
+    found = fitted.report().features
+    assert found["served"] == {"name": "searched", "uses": True}
+    assert found["kinds"]["function of pairs"]["kept"] and found["text"] in repr(fitted.report())
     assert len(fitted.recommend("u1", n=5)) == 5
     liked = fitted.recommend("u1", n=3)["item"].tolist()
     assert len(fitted.recommend_new(liked, n=5)) == 5
