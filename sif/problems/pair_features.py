@@ -96,8 +96,8 @@ def with_or_without(
         other = train(f"{name}-features", genotype, further(section))
     except DivergedError as error:
         console.line(f"{name}: without features, with which it diverged: {error}")
-        reason = {"reason": "the training with them diverged"}
-        return replace(bare, features={"tried": True, "kept": False, **reason})
+        why = {"reason": "the training with them diverged"}
+        return replace(bare, features={"tried": True, "kept": False, **why})
     values, known = (merits(problem, one.network) for one in (other, bare))
     ahead = clearly_ahead(values, known)
     if len(values):
