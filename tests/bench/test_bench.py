@@ -613,10 +613,12 @@ def test_a_refused_method_is_listed_and_the_others_go_on(finished: Path, tmp_pat
 
 
 @pytest.mark.slow
-def test_mlflow_has_an_experiment_with_a_summary_run(finished: Path, tmp_path: Path) -> None:
-    """Slow: making a store takes MLflow several seconds."""
+def test_mlflow_has_an_experiment_with_a_summary_run(
+    finished: Path, store: str, tmp_path: Path
+) -> None:
+    """Slow: the first store of a process takes MLflow seconds."""
     mlflow = pytest.importorskip("mlflow")
-    folder, uri = tmp_path / "cup", f"sqlite:///{tmp_path}/store.db"
+    folder, uri = tmp_path / "cup", store
     shutil.copytree(finished, folder)
     bench = Bench.open(folder, {"enabled": True, "uri": uri})
     assert bench.experiment == "cup"

@@ -264,9 +264,9 @@ def mlflow_tree(uri: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
 
 @pytest.mark.slow
 def test_mlflow_holds_a_run_per_job_with_one_per_entrant(
-    sif: Command, tiny: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    sif: Command, tiny: list[str], store: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Slow: making a store takes MLflow seconds.
+    """Slow: a whole job with MLflow, and all its figures.
 
     The job is interrupted once, which must not show in the store.
     """
@@ -274,15 +274,14 @@ def test_mlflow_holds_a_run_per_job_with_one_per_entrant(
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    uri = f"sqlite:///{tmp_path}/runs.db"
-    job = ["--task", "cf", "--output-dir", "run", "--tracking-uri", uri, "--quiet"]
+    job = ["--task", "cf", "--output-dir", "run", "--tracking-uri", store, "--quiet"]
     with monkeypatch.context() as patch:
         patch.setattr("sif.baselines.base.fit_best", interrupt)
         assert sif(*job, *tiny, "train.evaluate_every=2").code == 130
     done = sif("--resume", "run", "--quiet")
     assert (done.code, done.err) == (0, [])
 
-    client, runs, parents = mlflow_tree(uri)
+    client, runs, parents = mlflow_tree(store)
     top = "planted · nasp · seed 0"
     expected = {top: "", "search · searched": "searched"}
     for name in (*OURS, "popularity", "ease"):
@@ -339,7 +338,7 @@ def test_mlflow_holds_a_run_per_job_with_one_per_entrant(
 
     assert artifacts("plots") == {f"plots/{name}.png" for name in FIGURES}
     assert artifacts() == {"plots", "genotype.json", "metrics.json", "config.yaml", "report.html"}
-    _assert_logged_model(client, uri, runs, found)
+    _assert_logged_model(client, store, runs, found)
 
 
 def _assert_told_alike(runs: dict[str, Any]) -> None:
@@ -409,15 +408,14 @@ def _assert_logged_model(
 @pytest.mark.usefixtures("without_figures")
 @pytest.mark.slow
 def test_a_large_model_stays_in_the_run_folder(
-    sif: Command, tiny: list[str], tmp_path: Path
+    sif: Command, tiny: list[str], store: str, tmp_path: Path
 ) -> None:
-    """Slow: making a store takes MLflow seconds."""
-    uri = f"sqlite:///{tmp_path}/runs.db"
+    """Slow: a whole job with MLflow."""
     few = ["tracking.model_mb=0.001", "tracking.run_name=mine", "controls=[]", "baselines=[]"]
-    done = sif("--task", "cf", "--output-dir", "run", "--tracking-uri", uri, *tiny, *few)
+    done = sif("--task", "cf", "--output-dir", "run", "--tracking-uri", store, *tiny, *few)
     assert done.code == 0
     assert any("tracking.model_mb is 0.001" in line for line in done.err)
-    client, runs, _ = mlflow_tree(uri)
+    client, runs, _ = mlflow_tree(store)
     (output,) = runs["mine"].outputs.model_outputs
     logged = client.get_logged_model(output.model_id)
     assert logged.tags["folder"] == str(tmp_path / "run" / "model")

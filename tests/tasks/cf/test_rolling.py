@@ -118,15 +118,14 @@ def test_moments_that_are_none(
 @pytest.mark.slow
 @pytest.mark.usefixtures("without_figures", "table")
 def test_mlflow_has_one_run_with_a_run_per_moment(
-    sif: Command, tiny: list[str], tmp_path: Path
+    sif: Command, tiny: list[str], store: str
 ) -> None:
-    """Slow: making a store takes MLflow seconds."""
-    uri = f"sqlite:///{tmp_path}/runs.db"
-    assert sif(*JOB, "--tracking-uri", uri, *tiny, *ROLLING).code == 0
+    """Slow: a job for each moment, with MLflow."""
+    assert sif(*JOB, "--tracking-uri", store, *tiny, *ROLLING).code == 0
 
     from mlflow import MlflowClient
 
-    client = MlflowClient(tracking_uri=uri)
+    client = MlflowClient(tracking_uri=store)
     experiment = client.get_experiment_by_name("sif").experiment_id
     runs = {run.info.run_id: run for run in client.search_runs([experiment])}
     parents = {key: run.data.tags.get("mlflow.parentRunId") for key, run in runs.items()}
