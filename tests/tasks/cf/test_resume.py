@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sif.cli import main as cli
 from sif.utils import checkpoint
+from tests.programs import Program
 from tests.tasks.cf.conftest import (
     Command,
     logged,
@@ -31,47 +28,38 @@ from tests.tasks.cf.conftest import (
 class Nursery:
     """Runs the command line in processes that can be killed.
 
-    They are forked from a server that has imported everything, which saves seconds for each.
+    Attributes:
+        folder: Where they work.
     """
 
-    def __init__(self) -> None:
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["sif.tasks", "matplotlib.figure", "torch._dynamo"])
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
-    def start(self, arguments: list[str]) -> Any:
-        process = self._context.Process(target=cli.main, args=(arguments,))
-        process.start()
-        return process
+    def start(self, arguments: list[str]) -> Program:
+        return Program(["-m", "sif", *arguments], self.folder)
 
     def finish(self, arguments: list[str]) -> None:
         process = self.start(arguments)
-        process.join(300)
-        assert process.exitcode == 0
+        _, told = process.communicate(300)
+        assert process.returncode == 0, told
 
     def kill(self, arguments: list[str], run: Path, line: int, delay: float) -> bool:
         """Kills the job when its log has that many lines, and then some; False if too late."""
         process = self.start(arguments)
         log = run / "metrics.jsonl"
-        while process.is_alive():
+        while process.poll() is None:
             if log.exists() and log.read_bytes().count(b"\n") >= line:
                 time.sleep(delay)
-                os.kill(process.pid, signal.SIGKILL)
+                process.kill()
                 break
-            time.sleep(0.0005)
-        process.join(300)
-        return bool(process.exitcode == -signal.SIGKILL)
+            time.sleep(0.002)
+        process.communicate(300)
+        return process.returncode == -signal.SIGKILL
 
 
 @pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        pytest.skip("needs processes that can be forked and killed")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-            patch.setenv(name, "1")
-        for name in [name for name in os.environ if name.startswith("COVERAGE_")]:
-            patch.delenv(name)  # who is killed reports nothing
-        yield Nursery()
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Nursery:
+    return Nursery(tmp_path_factory.mktemp("nursery"))
 
 
 @pytest.fixture(scope="module")
