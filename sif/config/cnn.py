@@ -81,6 +81,7 @@ class CellSearchConfig(CellSearchSection):
     cells: Annotated[int, Field(ge=3), Unit("cells")] = Field(
         8, description="cells of the supernet"
     )
+    nodes: Annotated[Count, Unit("nodes")] = Field(4, description="intermediate nodes of a cell")
     lr: Annotated[Rate, Unit("step size")] = Field(
         0.025, description="first step size of the weights"
     )

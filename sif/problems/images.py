@@ -194,7 +194,9 @@ class ImageProblem(Problem[Cells, CellNetwork]):
         settings = self.config.search
         with seeded(self.runtime, "search", "space"):
             layout = self.layout(settings.channels, settings.cells)
-            space = CNNSpace(self.config.space, layout, settings.cost, self.config.precision)
+            space = CNNSpace(
+                self.config.space, layout, settings.cost, self.config.precision, settings.nodes
+            )
         placed: CNNSpace = self.placed(space)
         return placed
 

@@ -21,7 +21,7 @@ from sif.problems.base import Reporter
 from sif.problems.image_classifier import ImageClassifier
 from sif.problems.images import ImageProblem, Source
 from sif.spaces.cnn.cells import INPUTS, PUBLISHED, Cells, edge_nodes, edge_sources, format_cells
-from sif.spaces.cnn.supercell import STEPS
+from sif.spaces.cnn.supercell import NODES
 from sif.spaces.cnn.supernet import SPECS, cells_of, skip_share
 from sif.tasks.base import Entrants, Results
 from sif.tasks.entrants import entrants
@@ -118,7 +118,8 @@ class ImageStudy(Study):
             }
             for name, pair in results.designs.items()
         }
-        return {**super().figure_data(results), "cells": cells, "space": self.config.space}
+        further = {"space": self.config.space, "nodes": self.config.search.nodes}
+        return {**super().figure_data(results), "cells": cells, **further}
 
     def page_data(self, results: Results) -> dict[str, Any]:
         """The classes, and what ours mistakes for what."""
@@ -190,8 +191,11 @@ def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
         cells = [(f"{name}: {kind} cell", c["nodes"], c["concat"]) for kind, c in pair.items()]
         paths += plots.cell_graphs(folder / f"cells-{name}.png", cells)
     operations = SPECS[document["space"]]
-    nodes = (node + INPUTS for node in edge_nodes(STEPS))
-    edges = list(zip(edge_sources(STEPS), nodes, strict=True))
+    # A damaged number would ask for any amount of memory; run folders of before have none.
+    most = max(len(c["nodes"]) for pair in document["cells"].values() for c in pair.values())
+    count = min(document.get("nodes", NODES), most)
+    nodes = (node + INPUTS for node in edge_nodes(count))
+    edges = list(zip(edge_sources(count), nodes, strict=True))
 
     def strips(trained: Mapping[str, Sequence[int]]) -> list[plots.Strips]:
         return [plots.Strips(b, operations[b], edges, trained[b]) for b in trained]

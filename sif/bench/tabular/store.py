@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sif.bench.table_file import TableFile
 from sif.bench.tabular.ranges import FIELDS
 from sif.bench.tabular.records import METRICS, PARTS, Training
 from sif.bench.tabular.table import Table
-from sif.data.interactions.table_files import parquet_library
-from sif.data.reading import reading
-from sif.errors import DataError
 
 FILE = Path(__file__).with_name("ml-100k.parquet")
-METADATA = b"ifcbench"
 VERSION = 1
 MEASURED = tuple(f"{part}_{name}" for part in PARTS for names in METRICS.values() for name in names)
 SCHEMA = {
@@ -27,34 +23,22 @@ SCHEMA = {
 """Column to its type; metrics of the other objective are null."""
 
 
+KIND = TableFile("ifc-bench", b"ifcbench", VERSION, SCHEMA)
+
+
 def read(path: Path = FILE) -> Table:
     """Reads a table.
 
     Raises:
         DataError: No such file, not a Parquet, or not a table of this version; no pyarrow.
     """
-    _, pq = parquet_library(path)
-    with reading(path, "a Parquet file"):
-        content = pq.ParquetFile(path).read()
-    document = json.loads((content.schema.metadata or {}).get(METADATA, b"{}"))
-    if document.get("version") != VERSION:
-        raise DataError(
-            f"{path}: expected a table of ifc-bench, version {VERSION}, "
-            f"found version {document.get('version')}"
-        )
-    return Table(tuple(_training(row) for row in content.to_pylist()), document)
+    rows, document = KIND.read(path)
+    return Table(tuple(_training(row) for row in rows), document)
 
 
 def write(rows: Sequence[Mapping[str, Any]], path: Path, made: Mapping[str, Any]) -> None:
     """Writes rows (dicts of `SCHEMA`'s names; a metric may be absent) and how they were made."""
-    pa, pq = parquet_library(path)
-    types = {"str": pa.string(), "int": pa.int32(), "float": pa.float64(), "bool": pa.bool_()}
-    schema = pa.schema([(name, types[kind]) for name, kind in SCHEMA.items()])
-    document = json.dumps({**made, "version": VERSION})
-    content = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
-    pq.write_table(
-        content.replace_schema_metadata({METADATA: document.encode()}), path, compression="zstd"
-    )
+    KIND.write(rows, path, made)
 
 
 def _training(row: Mapping[str, Any]) -> Training:

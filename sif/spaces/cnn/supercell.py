@@ -15,7 +15,7 @@ from sif.spaces.cnn.cells import INPUTS, edge_nodes, edge_sources
 from sif.spaces.cnn.networks import Inputs, Layout, Place, operation_module
 from sif.spaces.cnn.operations import OPERATIONS, multiply_adds, parameters
 
-STEPS = 4
+NODES = 4
 """Intermediate nodes of a searched cell (DARTS, section 3.1)."""
 
 COSTS: dict[str, Callable[[nn.Module, Place, int], int]] = {
@@ -28,16 +28,26 @@ COSTS: dict[str, Callable[[nn.Module, Place, int], int]] = {
 
 
 class SuperCell(nn.Module):
-    """A cell with every candidate operation on every edge, where it stands in a network."""
+    """A cell with every candidate operation on every edge, where it stands in a network.
 
-    def __init__(self, operations: Sequence[str], place: Place, layout: Layout) -> None:
+    Args:
+        operations: Candidates.
+        place: Of the cell.
+        layout: Of the network.
+        nodes: Intermediate ones.
+    """
+
+    def __init__(
+        self, operations: Sequence[str], place: Place, layout: Layout, nodes: int = NODES
+    ) -> None:
         super().__init__()
+        self.nodes = nodes
         self.block, self.place = place.kind, place
         self.pooling = [OPERATIONS[name].pooling for name in operations]
         self.inputs = Inputs(place, layout.norm)
         self.edges = nn.ModuleList(
             nn.ModuleList(operation_module(name, place, source, layout) for name in operations)
-            for source in edge_sources(STEPS)
+            for source in edge_sources(nodes)
         )
 
     def forward(self, before: Tensor, last: Tensor, gates: Gates) -> Tensor:
@@ -46,8 +56,8 @@ class SuperCell(nn.Module):
         pooled: dict[tuple[int, int], Tensor] = {}
         weights = gates.weights[self.block]
         active = None if gates.active is None else gates.active[self.block]
-        for node in range(STEPS):
-            edges = [e for e, entered in enumerate(edge_nodes(STEPS)) if entered == node]
+        for node in range(self.nodes):
+            edges = [e for e, entered in enumerate(edge_nodes(self.nodes)) if entered == node]
             if active is None:
                 terms = self._relaxed(edges, states, gates)
             else:
@@ -81,7 +91,7 @@ class SuperCell(nn.Module):
 
     def _candidate(self, edge: int, operation: int, states: Sequence[Tensor]) -> Candidate:
         module = cast(nn.ModuleList, self.edges[edge])[operation]
-        return partial(module, states[edge_sources(STEPS)[edge]])
+        return partial(module, states[edge_sources(self.nodes)[edge]])
 
     def _probed(
         self,
@@ -95,7 +105,7 @@ class SuperCell(nn.Module):
         """
 
         def shared(edge: int, k: int) -> Tensor:
-            key = edge_sources(STEPS)[edge], k
+            key = edge_sources(self.nodes)[edge], k
             if key not in pooled:
                 pooled[key] = self._candidate(edge, k, inputs)()
             return pooled[key]
@@ -114,5 +124,5 @@ class SuperCell(nn.Module):
                 COSTS[cost](module, self.place, side if source < INPUTS else inner)
                 for module in cast(nn.ModuleList, edge)
             ]
-            for source, edge in zip(edge_sources(STEPS), self.edges, strict=True)
+            for source, edge in zip(edge_sources(self.nodes), self.edges, strict=True)
         ]

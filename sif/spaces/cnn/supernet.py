@@ -22,7 +22,7 @@ from sif.spaces.cell_space import CellSpace
 from sif.spaces.cnn.cells import KEPT, Cells, cell_of, edge_nodes
 from sif.spaces.cnn.networks import STEMS, CellNetwork, FixedCell, Layout, places, stem_states
 from sif.spaces.cnn.operations import SKIP, Normalization
-from sif.spaces.cnn.supercell import STEPS, SuperCell
+from sif.spaces.cnn.supercell import NODES, SuperCell
 from sif.utils.device import lowered
 
 NORMAL, REDUCE = "normal", "reduce"
@@ -64,35 +64,39 @@ class CNNSpace(CellSpace):
         layout: The outside; its normalizations are replaced by a supernet's.
         cost: Key of `COSTS`: the cost in the complexity penalty.
         precision: Of convolutions, "bfloat16" or "float32", which leaves the weights' own.
+        nodes: Intermediate ones of a cell.
 
     Raises:
         ConfigError: A layout that has no such network.
     """
 
     def __init__(
-        self, name: str, layout: Layout, cost: str = "parameters", precision: str = "float32"
-    ) -> None:
+        self, name: str, layout: Layout, cost: str = "parameters", precision: str = "float32",
+        nodes: int = NODES,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.name = name
+        self.name, self.nodes = name, nodes
         self.precision = precision
         self.layout = replace(
             layout, norm=Normalization(affine=False, running=False), normalized_pools=True,
             auxiliary=None,
         )  # fmt: skip
         operations = SPECS[name]
-        spots = places(self.layout, {NORMAL: STEPS, REDUCE: STEPS})
+        spots = places(self.layout, {NORMAL: nodes, REDUCE: nodes})
         self.stem = STEMS[layout.stem](self.layout)
-        self.cells = nn.ModuleList(SuperCell(operations[p.kind], p, self.layout) for p in spots)
-        self.classifier = nn.Linear(spots[-1].channels * STEPS, layout.classes)
+        self.cells = nn.ModuleList(
+            SuperCell(operations[p.kind], p, self.layout, nodes) for p in spots
+        )
+        self.classifier = nn.Linear(spots[-1].channels * nodes, layout.classes)
         self.blocks = tuple(
-            Block(kind, operations[kind], edge_nodes(STEPS), KEPT, self._costs(cost, kind))
+            Block(kind, operations[kind], edge_nodes(nodes), KEPT, self._costs(cost, kind))
             for kind in (NORMAL, REDUCE)
         )
         self._weights = list(self.parameters())
 
     def _costs(self, cost: str, kind: str) -> tuple[tuple[float, ...], ...]:
         """Cost of each candidate, over all cells of the kind; only ratios count."""
-        side, total = _SIDE, np.zeros((len(edge_nodes(STEPS)), len(SPECS[self.name][kind])))
+        side, total = _SIDE, np.zeros((len(edge_nodes(self.nodes)), len(SPECS[self.name][kind])))
         for cell in cast(Sequence[SuperCell], self.cells):
             if cell.block == kind:
                 total += cell.costs(cost, side)
@@ -154,7 +158,8 @@ def cells_of(genotype: Genotype) -> Cells:
     """
     check_names(genotype, genotype.space if genotype.space in SPECS else "nasp-7op",
                 SPECS.get(genotype.space, SPECS["nasp-7op"]))  # fmt: skip
-    return Cells(*(cell_of(genotype.blocks[kind], STEPS) for kind in (NORMAL, REDUCE)))
+    chosen = [genotype.blocks[kind] for kind in (NORMAL, REDUCE)]
+    return Cells(*(cell_of(edges, max(1, len(edges) // KEPT)) for edges in chosen))
 
 
 def expression(cells: Cells) -> str:
