@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from ifc_bench import Row, drop_half_line, read_rows
 from scipy.stats import kendalltau
 
 from sif.bench.cells.recipe import RECIPES, SEEDS, Recipe, study_of
@@ -34,7 +35,6 @@ from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
 
 FOLDER = Path(__file__).parent / "results" / "cell-bench"
-Row = dict[str, str]
 
 
 @functools.cache
@@ -62,22 +62,11 @@ def trained(recipe: Recipe, number: int, seed: int) -> Row:
     }  # fmt: skip
 
 
-def read_rows(folder: Path) -> list[Row]:
-    """The complete rows of all shards; a last line without an end is none."""
-    rows: list[Row] = []
-    for path in sorted(folder.glob("*.csv")):
-        whole, _, _ = path.read_text().rpartition("\n")
-        rows += csv.DictReader(whole.splitlines())
-    return rows
-
-
 def run(recipe: Recipe, folder: Path, shard: tuple[int, int], deadline: float) -> Iterator[Row]:
     """Makes the missing rows of a shard, seed after seed, appended as they come."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"shard-{shard[0]}-of-{shard[1]}.csv"
-    if path.exists():  # a killed process may have left half a line
-        data = path.read_bytes()
-        path.write_bytes(data[: data.rfind(b"\n") + 1])
+    drop_half_line(path)
     have = {(row["cell"], row["seed"]) for row in read_rows(folder)}
     begin = not path.exists() or path.stat().st_size == 0
     with path.open("a", newline="") as file:
