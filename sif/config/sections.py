@@ -118,6 +118,21 @@ def fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, F
             yield prefix + name, field
 
 
+class FinishSection(Section):
+    """The end of a search in which what it proposes trains alone; samplers have none."""
+
+    share: Share = Field(
+        0.0,
+        description="share of a search's length in which the selections that its method proposes "
+        "train alone, from fresh weights; 0: none, the method's own selection is the result",
+    )
+    candidates: Annotated[int, Field(ge=2, le=64), Unit("selections")] = Field(
+        9,
+        description="selections that a method proposes for it; `eta` and `rungs` are those of "
+        "methods.successive-halving",
+    )
+
+
 class SearchSection(Section):
     """Length of a search and steps of its weights; a task's own section has further settings.
 
@@ -152,6 +167,7 @@ class SearchSection(Section):
         {}, description="operations to choose from by block, such as operation: [multiply, plus]; "
         "blocks that are not named keep all; the page of a run names blocks and operations"
     )  # fmt: skip
+    finish: FinishSection = FinishSection()
 
     @model_validator(mode="after")
     def _one_budget(self) -> SearchSection:

@@ -92,6 +92,18 @@ class ChoosesAtEnd(Method, Protocol):
 
 
 @runtime_checkable
+class Proposes(Method, Protocol):
+    """A method that knows several promising selections, of which a finish trains each alone."""
+
+    def proposals(self, most: int) -> Sequence[Selection]:
+        """Different selections, the best first, `most` at most.
+
+        Where there are fewer, those of the largest sums of `alpha` follow.
+        """
+        ...
+
+
+@runtime_checkable
 class AskTell(Stateful, Protocol):
     """A sampler: it proposes selections, each of which is trained alone with new weights."""
 

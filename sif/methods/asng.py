@@ -22,11 +22,12 @@ from pydantic import Field
 from torch import Tensor
 
 from sif.config.sections import Count, Rate
-from sif.core.gates import Gates
+from sif.core.gates import Gates, Selection
 from sif.core.method import ArchParameters, ArchReport, Plan
 from sif.core.selections import Row, Selections
 from sif.core.space import Batch, Space
 from sif.methods.kind import MethodKind
+from sif.methods.proposals import different
 from sif.methods.settings import MethodSettings
 from sif.utils.units import Unit
 
@@ -202,6 +203,10 @@ class Asng:
     def best_gates(self) -> Gates:
         """The mode of the distribution."""
         return self._gates(tuple(int(c.argmax()) for c in self.chances))
+
+    def proposals(self, most: int) -> list[Selection]:
+        """Selections that the distribution draws."""
+        return different(lambda: self._selections.from_row(self._draw()), most)
 
     def alpha(self) -> dict[str, Tensor]:
         """The chance of each candidate."""

@@ -32,12 +32,13 @@ from pydantic import Field
 from torch import Tensor
 
 from sif.config.sections import Count, Rate, Share
-from sif.core.gates import Alpha, Block, Gates, Probing
+from sif.core.gates import Alpha, Block, Gates, Probing, Selection
 from sif.core.method import ArchParameters, ArchReport, Plan
 from sif.core.probe import gate_gradient
 from sif.core.proximal import INITIAL_NOISE, project
 from sif.core.space import Batch, Space
 from sif.methods.kind import MethodKind
+from sif.methods.proposals import likeliest
 from sif.methods.settings import MethodSettings
 from sif.utils.units import Unit
 
@@ -244,6 +245,11 @@ class BayesNAS:
     def alpha(self) -> dict[str, Tensor]:
         """The variance of each candidate, 0 for what is pruned."""
         return {name: v * self.kept[name] for name, v in self.variances().items()}
+
+    def proposals(self, most: int) -> list[Selection]:
+        """The selections of the largest entropies: the logs of their variances, added up."""
+        logs = {name: variance.log() for name, variance in self.alpha().items()}
+        return likeliest(self._blocks, logs, most)
 
     def state_dict(self) -> dict[str, Any]:
         """Switches, variances, what is left, optimizers and random state."""

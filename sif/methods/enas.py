@@ -26,11 +26,12 @@ from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from sif.config.sections import Count, Dimension, NonNegative, Rate, Share
-from sif.core.gates import Gates
+from sif.core.gates import Gates, Selection
 from sif.core.method import ArchParameters, ArchReport, Plan
 from sif.core.selections import Row, Selections
 from sif.core.space import Batch, Rewarded, Space
 from sif.methods.kind import MethodKind
+from sif.methods.proposals import different
 from sif.methods.settings import MethodSettings
 from sif.utils.units import Unit
 
@@ -182,7 +183,7 @@ class Enas:
         self._continuous = ArchParameters(space, plan.continuous_lr)
         self._baseline: float | None = None
         self._first_loss: float | None = None
-        self._chosen: Row | None = None
+        self._ranked: list[Row] = []
         self._mode: tuple[Row, list[Tensor]] | None = None
 
     @property
@@ -242,7 +243,17 @@ class Enas:
             rows += [self.controller.drawn(self._generator)[0] for _ in range(self.candidates - 1)]
         judged = {row: error(self._gates(row)) for row in dict.fromkeys(rows)}
         told = {row: e if math.isfinite(e) else math.inf for row, e in judged.items()}
-        self._chosen = min(told, key=lambda row: told[row])
+        self._ranked = sorted(told, key=lambda row: told[row])
+
+    @torch.no_grad()
+    def proposals(self, most: int) -> list[Selection]:
+        """Draws: those that were judged at the end, by their errors, then further ones."""
+        of, judged = self._selections.from_row, [*self._ranked]
+
+        def drawn() -> Selection:
+            return of(judged.pop(0) if judged else self.controller.drawn(self._generator)[0])
+
+        return different(drawn, most)
 
     @torch.no_grad()
     def _likeliest(self) -> tuple[Row, list[Tensor]]:
@@ -252,14 +263,14 @@ class Enas:
 
     def best_gates(self) -> Gates:
         """The chosen candidate; before the choice, the likeliest selection."""
-        return self._gates(self._likeliest()[0] if self._chosen is None else self._chosen)
+        return self._gates(self._ranked[0] if self._ranked else self._likeliest()[0])
 
     def alpha(self) -> dict[str, Tensor]:
         """The chance of each candidate, given the likeliest choices before it."""
         return self._selections.marginals([log.exp() for log in self._likeliest()[1]])
 
     def state_dict(self) -> dict[str, Any]:
-        """Controller, optimizers, baseline, choice and random state."""
+        """Controller, optimizers, baseline, judged draws and random state."""
         return {
             "controller": self.controller.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -267,7 +278,7 @@ class Enas:
             "generator": self._generator.get_state(),
             "baseline": self._baseline,
             "first_loss": self._first_loss,
-            "chosen": None if self._chosen is None else list(self._chosen),
+            "ranked": [list(row) for row in self._ranked],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -277,7 +288,7 @@ class Enas:
         self._continuous.load_state_dict(state["continuous"])
         self._generator.set_state(state["generator"])
         self._baseline, self._first_loss = state["baseline"], state["first_loss"]
-        self._chosen = None if state["chosen"] is None else tuple(state["chosen"])
+        self._ranked = [tuple(row) for row in state.get("ranked", [])]  # none in earlier versions
         self._mode = None
 
 

@@ -127,6 +127,10 @@ ALPHA_CONSTRAINTS: dict[str, Callable[[Mapping[str, Tensor], Sequence[Block]], A
 """Constraint C2 by `alpha_constraint`; clip, as published, ties leaders at 1."""
 
 
+PATH = 64
+"""Selections that a search remembers for a finish, at least."""
+
+
 class Nasp:
     """Proximal iterations: one operation per edge at a time (Yao et al., AAAI 2020).
 
@@ -153,6 +157,8 @@ class Nasp:
         self._alpha = initial_alpha(space.blocks, generator)
         self._gates = project(self._alpha, space.blocks)
         self._trained, self._trained_since = Selection({}), 0  # selection, weight step
+        self._path: dict[Selection, int] = {}  # to the sum of the architecture steps that it held
+        self._arch_steps = 0
         alphas = list(self._alpha.values())
         self._optimizer = OPTIMIZERS[settings.arch_optimizer](alphas, settings.arch_lr)
         self._continuous = ArchParameters(space, plan.continuous_lr)
@@ -200,6 +206,18 @@ class Nasp:
         boxed = ALPHA_CONSTRAINTS[self.settings.alpha_constraint](self._alpha, self._blocks)
         for name, alpha in self._alpha.items():
             alpha.copy_(boxed[name])
+        self._remember(self._gates.choices())
+
+    def _remember(self, selection: Selection) -> None:
+        """Counts an architecture step of a selection by its number: late ones count more."""
+        self._arch_steps += 1
+        self._path[selection] = self._path.get(selection, 0) + self._arch_steps
+        if len(self._path) > 2 * PATH:
+            self._path = {one: self._path[one] for one in self.proposals(PATH)}
+
+    def proposals(self, most: int) -> list[Selection]:
+        """Selections that the search had, by how long and how late it had them."""
+        return sorted(self._path, key=lambda one: -self._path[one])[:most]
 
     def best_gates(self) -> Gates:
         """The projection of alpha, taken before alpha was put back into [0, 1]."""
@@ -219,6 +237,8 @@ class Nasp:
             "generator": self._generator.get_state(),
             "settled": self._trained.to_lists(),
             "changed_at": self._trained_since,
+            "path": [[one.to_lists(), held] for one, held in self._path.items()],
+            "arch_steps": self._arch_steps,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -231,6 +251,9 @@ class Nasp:
         self._generator.set_state(state["generator"])
         self._trained = Selection(state["settled"])
         self._trained_since = state["changed_at"]
+        path = state.get("path", [])  # none in earlier versions
+        self._path = {Selection(lists): held for lists, held in path}
+        self._arch_steps = state.get("arch_steps", 0)
 
 
 NASP = MethodKind(Nasp, Nasp.Settings, own_weights=True)

@@ -46,7 +46,7 @@ class RandomWS:
         self._blocks: Sequence[Block] = space.blocks
         self._generator = generator
         self._drawn = Selections(space.blocks).distinct(settings.candidates, generator)
-        self._best = 0
+        self._ranked = list(range(len(self._drawn)))
         self._continuous = ArchParameters(space, plan.continuous_lr)
 
     @property
@@ -64,24 +64,28 @@ class RandomWS:
         return round_robin_gates(drawn, self._blocks, step, self._generator)
 
     def choose(self, error: Callable[[Gates], float]) -> None:
-        """Keeps the candidate with the lowest finite error, the first of equals."""
+        """Ranks the candidates by their errors, equal ones in the order of their draws."""
         errors = [error(selection.to_gates(self._blocks)) for selection in self._drawn]
         errors = [e if math.isfinite(e) else math.inf for e in errors]
-        self._best = errors.index(min(errors))
+        self._ranked = sorted(range(len(errors)), key=lambda number: errors[number])
+
+    def proposals(self, most: int) -> list[Selection]:
+        """The candidates by their errors; before the choice, in the order of their draws."""
+        return [self._drawn[number] for number in self._ranked[:most]]
 
     def best_gates(self) -> Gates:
         """The chosen candidate; before the choice, the first one drawn."""
-        return self._drawn[self._best].to_gates(self._blocks)
+        return self._drawn[self._ranked[0]].to_gates(self._blocks)
 
     def alpha(self) -> dict[str, Tensor]:
         """The gates of the selection."""
         return dict(self.best_gates().weights)
 
     def state_dict(self) -> dict[str, Any]:
-        """Draws, choice and random state."""
+        """Draws, ranks and random state."""
         return {
             "drawn": [selection.to_lists() for selection in self._drawn],
-            "best": self._best,
+            "ranked": list(self._ranked),
             "generator": self._generator.get_state(),
             "continuous": self._continuous.state_dict(),
         }
@@ -89,7 +93,7 @@ class RandomWS:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues where `state_dict` was taken."""
         self._drawn = [Selection(operations) for operations in state["drawn"]]
-        self._best = state["best"]
+        self._ranked = list(state.get("ranked", self._ranked))  # none in earlier versions
         self._generator.set_state(state["generator"])
         self._continuous.load_state_dict(state["continuous"])
 

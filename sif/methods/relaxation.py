@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sif.core.gates import Alpha, Block, Gates
+from sif.core.gates import Alpha, Block, Gates, Selection
 from sif.core.method import ArchParameters, Plan
 from sif.core.proximal import project
 from sif.core.space import Space
+from sif.methods.proposals import likeliest
 from sif.methods.settings import RelaxationSettings
 
 INITIAL_NOISE = 1e-3
@@ -60,6 +61,11 @@ class Relaxed:
     def alpha(self) -> dict[str, Tensor]:
         """The softmax weights."""
         return {name: alpha.softmax(dim=1) for name, alpha in self._alpha.items()}
+
+    def proposals(self, most: int) -> list[Selection]:
+        """The likeliest selections, those of the largest products of softmax weights."""
+        logs = {name: weights.log() for name, weights in self.alpha().items()}
+        return likeliest(self._blocks, logs, most)
 
     def state_dict(self) -> dict[str, Any]:
         """Alphas, optimizers and random state."""

@@ -8,6 +8,7 @@ loop of Hyperband; with proposals of `tpe` it is near to BOHB (Falkner et al., I
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Sequence
 from typing import Annotated, Literal
 
@@ -49,6 +50,44 @@ class SuccessiveHalvingSettings(MethodSettings):
         description="sampler that proposes what begins; tpe learns from the errors of first rungs",
     )
 
+    def sizes(self) -> list[int]:
+        """Number of selections in each rung of a full bracket."""
+        found = [self.candidates]
+        while len(found) < self.rungs:
+            found.append(max(found[-1] // self.eta, 1))
+        return found
+
+    @property
+    def bracket_length(self) -> int:
+        """Length of all trainings of a full bracket, in lengths of a training of its first rung."""
+        lengths = [0, *(self.eta**rung for rung in range(self.rungs))]
+        added = [after - before for before, after in itertools.pairwise(lengths)]
+        return sum(size * more for size, more in zip(self.sizes(), added, strict=True))
+
+
+class Listed(Sampler):
+    """Given selections in their order.
+
+    Args:
+        space: Gives the blocks.
+        selections: Different ones.
+    """
+
+    def __init__(self, space: Space, selections: Sequence[Selection]) -> None:
+        self._listed = list(selections)
+        super().__init__(space, 0)
+
+    def _restart(self) -> None:
+        """Begins with the first one: what was told is all that counts."""
+
+    def _next(self) -> Selection | None:
+        return next(iter(self.ahead(1)), None)
+
+    def ahead(self, most: int) -> list[Selection]:
+        """Those that follow, see `sif.core.method.AsksAhead`."""
+        done = len(self.results)
+        return self._listed[done : done + most]
+
 
 class SuccessiveHalving(Sampler):
     """Many short trainings, the best of which go on (Jamieson and Talwalkar, AISTATS 2016).
@@ -57,6 +96,7 @@ class SuccessiveHalving(Sampler):
         space: Gives the blocks.
         seed: Of all that is drawn.
         settings: Of the method.
+        listed: Selections that begin its only bracket; None: a sampler proposes for many.
 
     Raises:
         ConfigError: Proposals of tpe, where Optuna is not installed.
@@ -64,14 +104,22 @@ class SuccessiveHalving(Sampler):
 
     Settings = SuccessiveHalvingSettings
 
-    def __init__(self, space: Space, seed: int, settings: SuccessiveHalvingSettings) -> None:
-        self._space, self._settings = space, settings
+    def __init__(
+        self, space: Space, seed: int, settings: SuccessiveHalvingSettings,
+        listed: Sequence[Selection] | None = None,
+    ) -> None:  # fmt: skip
+        self._space, self._settings, self._listed = space, settings, listed
         super().__init__(space, seed)
 
     def _restart(self) -> None:
-        self._proposer = PROPOSERS[self._settings.proposals](self._space, self.seed)
+        self._proposer = self._made_proposer()
         self._first: dict[Selection, Evaluated] = {}
         self._begin_bracket()
+
+    def _made_proposer(self) -> Sampler:
+        if self._listed is not None:
+            return Listed(self._space, self._listed)
+        return PROPOSERS[self._settings.proposals](self._space, self.seed)
 
     def _begin_bracket(self) -> None:
         self.rung, self._going = 0, list[Selection]()

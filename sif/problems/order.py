@@ -22,6 +22,7 @@ from sif.baselines.ordered import (
     ridge_seconds,
 )
 from sif.config import CFConfig
+from sif.config.sections import FinishSection
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
 from sif.core.stream import Checkpointer
@@ -77,7 +78,10 @@ ORDER = ORDER_STAGE
 METHOD = "nasp"
 """Of its search, whatever the job searches functions with: every weight is exact, so that only
 methods differ which judge replacements."""
-LENGTH = {"epochs": 20, "steps": None, "seconds": None, "arch_every": 1, "lr": 0.01}
+LENGTH = {
+    "epochs": 20, "steps": None, "seconds": None, "arch_every": 1, "lr": 0.01,
+    "finish": FinishSection(),
+}  # fmt: skip
 """Architecture steps at most, one per epoch; the search ends once no replacement is better."""
 L2 = (10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0)
 """Penalties of the next item, in rows."""

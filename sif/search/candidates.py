@@ -58,15 +58,15 @@ class SampleSettings:
     Attributes:
         candidate: Of the training of one candidate; its own budget is not read.
         continuous_lr: Adam step size of continuous architecture parameters.
-        candidates: How many are trained at most, a further stretch of the best counting as one;
-            None: until another limit.
+        epochs: Of all trainings at most, further stretches of the best included; None: until
+            another limit.
         seconds: CPU seconds: none is begun that at the mean cost so far would not fit, and none
             runs on beyond; None: no such limit.
     """
 
     candidate: SearchSettings
     continuous_lr: float
-    candidates: int | None = None
+    epochs: int | None = None
     seconds: float | None = None
 
 
@@ -180,7 +180,7 @@ class _Sampling:
     @property
     def limited(self) -> bool:
         """True if there is a budget that the method may leave unused."""
-        return self.settings.candidates is not None or self.settings.seconds is not None
+        return self.settings.epochs is not None or self.settings.seconds is not None
 
     @contextmanager
     def on_clock(self) -> Iterator[None]:
@@ -207,17 +207,17 @@ class _Sampling:
         return sharing().told(self.cpu + self.cpu / self.epochs * epochs <= limit)
 
     def cut(self, epochs: int) -> int:
-        """So many epochs, or those that the number of candidates leaves, if these are fewer."""
-        if self.settings.candidates is None:
+        """So many epochs, or those that are left, if these are fewer."""
+        if self.settings.epochs is None:
             return epochs
-        return min(epochs, self.settings.candidates * self.whole - self.epochs)
+        return min(epochs, self.settings.epochs - self.epochs)
 
     @property
     def left(self) -> int:
         """Further candidates that fit, by their mean cost so far; whole ones or shorter."""
         done, limits = self.epochs // self.whole, [sys.maxsize]
-        if self.settings.candidates is not None:
-            limits.append(self.settings.candidates - done)
+        if self.settings.epochs is not None:
+            limits.append(self.settings.epochs // self.whole - done)
         if self.settings.seconds is not None and self.cpu:
             limits.append(int((self.settings.seconds - self.cpu) * done / self.cpu))
         return max(min(limits), 1) * (self.whole // self._length())

@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 
 from sif.config import SearchSection
 from sif.config.sections import Section
-from sif.core.gates import Gates
+from sif.core.gates import Gates, Selection
 from sif.core.method import AskTell, ChoosesAtEnd, LearnsArchitecture, Method, Plan
 from sif.core.selections import Selections
 from sif.core.space import Space
@@ -23,7 +23,9 @@ from sif.errors import BudgetError, ConfigError
 from sif.methods.configuration import ConfiguredMethod, MethodValues, configured
 from sif.methods.fixed import fixed
 from sif.methods.kind import MethodKind
+from sif.methods.proposals import proposed
 from sif.methods.registry import METHODS
+from sif.methods.successive_halving import SuccessiveHalving, SuccessiveHalvingSettings
 from sif.search.budget import (
     PILOT_SHARE,
     TRIALS,
@@ -36,14 +38,25 @@ from sif.search.budget import (
     steps_that_fit,
 )
 from sif.search.candidates import SampleSettings, sample
+from sif.search.finish import (
+    PILOTS,
+    USED,
+    Begun,
+    FinishCheckpointer,
+    bracket,
+    planned_bracket,
+    without_finish,
+)
+from sif.search.history import numbers
 from sif.search.loop import SearchResult, SearchSettings, search
-from sif.tracking import Tracker
+from sif.tracking import NullTracker, Tracker
 from sif.training.optim import MakeOptimizer, Schedule
 from sif.utils.device import Runtime, enough_memory, never
 from sif.utils.random import generator
 from sif.utils.ranks import sharing
 
 Progress = Callable[[int, Any], None]
+_HALVING = "successive-halving"
 _PLENTY = 3600.0
 """CPU seconds of which a measurement takes a share."""
 
@@ -118,12 +131,18 @@ class MethodRun:
                 the space does not allow, or that needs a library or a larger budget.
         """
         method = configured(name, self.methods, kind)
-        search = self._sample if method.kind.samples else self._search
-        return search(method, tracker, checkpointer, on_epoch)
+        if method.kind.samples:
+            return self._sample(method, tracker, checkpointer, on_epoch)
+        if self._finish_share(method):
+            return self._finished(method, tracker, checkpointer, on_epoch)
+        return self._search(method, tracker, checkpointer, on_epoch)[0]
 
     def check(self, name: str) -> None:
         """Raises ConfigError for what `run` would refuse before its first step."""
         method = configured(name, self.methods)
+        if self._finish_share(method):
+            self._before_finish().check(name)
+            return
         rests, every_space = self._rests(method), name in METHODS and method.kind.own_weights
         scored = method.settings.arch_score != "gradient"  # which not every space offers
         if every_space and not (rests or scored):
@@ -151,7 +170,12 @@ class MethodRun:
         costs = self._costs(method, seconds)
         steps_that_fit(costs, self.section, method, seconds)
         steps = self.section.epochs * self._per_epoch()
-        return costs.of_step(self.section, method) * steps + costs.reserve
+        share, step = self._finish_share(method), costs.of_step(self.section, method)
+        if share:
+            alone = configured(_HALVING, self.methods)
+            own = self._costs(alone, seconds).of_step(self.section, alone)
+            step = (1 - share) * step + share * own
+        return step * steps + costs.reserve
 
     def forecast(self, name: str, most: float) -> Forecast:
         """The costs of a search, measured on a few steps.
@@ -161,6 +185,19 @@ class MethodRun:
             most: CPU seconds that the measurement takes, unless its fewest steps take more.
         """
         method = configured(name, self.methods)
+        own, share = self._forecast(method, most), self._finish_share(method)
+        if not share:
+            return own
+        halving = self._halving()
+        step = self._forecast(configured(_HALVING, self.methods), most).step
+        return Forecast(
+            (1 - share) * own.epoch + share * step * self._per_epoch(),
+            (1 - share) * own.step + share * step,
+            own.end + sum(halving.sizes()) * self._judging_seconds(),
+        )
+
+    def _forecast(self, method: ConfiguredMethod, most: float) -> Forecast:
+        """That of a search without a finish."""
         begin, cpu = time.perf_counter(), time.process_time()
         # As long as a pilot, so that it also takes steps of the warm-up, which may be dearer.
         plan = planned(self.section, method.settings, 1, TRIALS[1])
@@ -189,6 +226,11 @@ class MethodRun:
             name: Of the method.
         """
         method = configured(name, self.methods)
+        if self._finish_share(method):
+            try:
+                return self._before_finish().moves(name)
+            except ConfigError:  # nothing fits into the finish
+                return False
         if not method.kind.samples:
             return not self._rests(method)
         return self.section.epochs >= self.section.each
@@ -236,10 +278,95 @@ class MethodRun:
         asked = self.section.steps is not None or self.section.seconds is not None
         return never if asked else self.runtime.out_of_time
 
-    def _search(
+    def _finish_share(self, method: ConfiguredMethod) -> float:
+        """Share of the search in which proposals train alone; none of a sampler's."""
+        return 0.0 if method.kind.samples else self.section.finish.share
+
+    @cached_property
+    def _selections(self) -> Selections:
+        return Selections(self.make_space(False).blocks)
+
+    def _halving(self) -> SuccessiveHalvingSettings:
+        """Settings of a finish, with the number of selections at most."""
+        settings = configured(_HALVING, self.methods).settings
+        candidates = min(self.section.finish.candidates, self._selections.count)
+        return SuccessiveHalvingSettings(**{**settings.model_dump(), "candidates": candidates})
+
+    def _before_finish(self) -> MethodRun:
+        """The search before the finish."""
+        section, steps = self.section, 0
+        if section.seconds is None:
+            steps = planned_bracket(section, self._halving(), self._per_epoch()).steps
+        return replace(self, section=without_finish(section, steps, self._per_epoch()))
+
+    def _finished(
         self, method: ConfiguredMethod, tracker: Tracker, checkpointer: Checkpointer,
         on_epoch: Progress,
     ) -> SearchResult:  # fmt: skip
+        """A search, and then trainings of what it proposes, see `sif.search.finish`."""
+        begun, per_epoch = Begun.restored(checkpointer.restore()), self._per_epoch()
+        if begun is None:
+            first = self._before_finish()
+            searched, made, space = first._search(method, tracker, checkpointer, on_epoch)
+            if self._out_of_time():
+                return searched
+            proposals = proposed(made, space.blocks, self._halving().candidates)
+            begun = self._begun(searched, proposals)
+        keeper = FinishCheckpointer(checkpointer, begun)
+        keeper.offer(lambda: begun.inner)
+        space = self.make_space(False)
+        count = len(begun.searched.history) + len((begun.inner or {}).get("history", ()))
+
+        def show(units: int, entry: dict[str, Any]) -> None:
+            nonlocal count
+            count, entry = count + 1, begun.after(entry)
+            tracker.log(numbers(entry, space.blocks), count)
+            on_epoch(begun.epochs(units, per_epoch), entry)
+
+        sampler = SuccessiveHalving(space, 0, begun.bracket.settings, begun.proposals)
+        settings = self._finish_settings(begun)
+        finished = self._sampled(sampler, settings, NullTracker(), keeper, show)
+        return begun.result(finished, per_epoch)
+
+    def _finish_settings(self, begun: Begun) -> SampleSettings:
+        seconds, bracket = self.section.seconds, begun.bracket
+        if seconds is not None:
+            seconds = max(seconds - begun.searched.cpu_seconds - begun.spent, 1e-9)
+        loop = self._loop(bracket.whole, arch_every=self.section.arch_every)
+        loop = replace(loop, steps_per_epoch=bracket.unit)
+        return SampleSettings(loop, self.continuous_lr, bracket.units, seconds)
+
+    def _begun(self, searched: SearchResult, proposals: list[Selection]) -> Begun:
+        """The beginning of a finish; under seconds its length is measured."""
+        if self.section.seconds is None:
+            planned = planned_bracket(self.section, self._halving(), self._per_epoch())
+            return Begun(searched, proposals, planned)
+        left = self.section.seconds - searched.cpu_seconds
+        steps, spent = sharing().once(partial(self._finish_steps, proposals, left))
+        measured = bracket(self._halving(), steps)
+        if measured is None:
+            raise BudgetError(
+                "search.seconds: expected time for two selections in search.finish.share, found "
+                f"{left:.3g} CPU seconds, in which {steps} weight steps fit"
+            )
+        return Begun(searched, proposals, measured, spent)
+
+    def _finish_steps(self, proposals: list[Selection], left: float) -> tuple[int, float]:
+        """Weight steps of a finish that fit into seconds, and those that this pilot took, CPU."""
+        begin = time.process_time()
+        some = proposals[:: -(-len(proposals) // PILOTS)]
+        steps = [self._alone_cost(one, left) for one in some]
+        judging = time.process_time()
+        self._judging_seconds()
+        judging = (time.process_time() - judging) * sum(self._halving().sizes())
+        spent, step = time.process_time() - begin, sum(steps) / len(steps)
+        return max(int((USED * left - spent - judging) / step), 0), spent
+
+    def _search(
+        self, method: ConfiguredMethod, tracker: Tracker, checkpointer: Checkpointer,
+        on_epoch: Progress,
+    ) -> tuple[SearchResult, Method, Space]:  # fmt: skip
+        """The result, and the method and the space at the end."""
         section, per_epoch = self.section, self._per_epoch()
         budget: dict[str, Any] = {"steps": section.steps}
         if section.seconds is not None:
@@ -263,12 +390,13 @@ class MethodRun:
         found = search(space, made, train, valid, loop, tracker, checkpointer, on_epoch, judge)
         learns = isinstance(made, LearnsArchitecture) and not isinstance(made, ChoosesAtEnd)
         if not learns or found.diagnostics["arch_steps"]:
-            return found
+            return found, made, space
         steps = budget["steps"]
         if section.seconds is not None:  # steps were dearer than in a pilot
             steps = found.steps
             self._refuse_rest(space, made, method, steps)
-        return replace(found, at_rest=alpha_rests(section, method, per_epoch, steps))
+        rests = alpha_rests(section, method, per_epoch, steps)
+        return replace(found, at_rest=rests), made, space
 
     def _measured(self, method: ConfiguredMethod) -> dict[str, Any]:
         """Steps that fit into the seconds, by a pilot on a space and batches of its own."""
@@ -283,12 +411,21 @@ class MethodRun:
     ) -> Costs:  # fmt: skip
         """By a pilot on a space and batches of its own; of a sampler's candidate, a drawn one."""
         space = self.make_space(method.kind.mixes)
-        made: Method
         if method.kind.samples:
             draws = generator(self.runtime, "search", "pilot", device=torch.device("cpu"))
-            made = fixed(space, Selections(space.blocks).drawn(draws), self.continuous_lr)
-        else:
-            made = self._made(method, space, plan or self._short())
+            drawn = Selections(space.blocks).drawn(draws)
+            return self._piloted(space, fixed(space, drawn, self.continuous_lr), seconds, share)
+        made: Method = self._made(method, space, plan or self._short())
+        return self._piloted(space, made, seconds, share)
+
+    def _alone_cost(self, selection: Selection, seconds: float) -> float:
+        """CPU seconds of a weight step of a selection, with its share of steps of P and Q."""
+        space = self.make_space(False)
+        one = fixed(space, selection, self.continuous_lr)
+        costs = self._piloted(space, one, seconds, PILOT_SHARE / PILOTS)
+        return costs.weight + costs.arch / self.section.arch_every
+
+    def _piloted(self, space: Space, made: Method, seconds: float, share: float) -> Costs:
         return pilot(
             space, made, *self.streams(), self.make_optimizer, self.section,
             partial(self.judge, space), seconds, self.max_norm, share,
@@ -309,11 +446,17 @@ class MethodRun:
         settings = SampleSettings(
             self._loop(section.each, arch_every=method.every(section)),
             self.continuous_lr,
-            candidates,
+            None if candidates is None else candidates * section.each,
             section.seconds,
         )
+        return self._sampled(made, settings, tracker, checkpointer, on_epoch)
+
+    def _sampled(
+        self, sampler: AskTell, settings: SampleSettings, tracker: Tracker,
+        checkpointer: Checkpointer, on_epoch: Progress,
+    ) -> SearchResult:  # fmt: skip
         return sample(
-            partial(self.make_space, False), made, self.streams, settings,
+            partial(self.make_space, False), sampler, self.streams, settings,
             lambda space, gates: {self.judged: self.judge(space, gates)},
             tracker, checkpointer, on_epoch, self.runtime.calls, self.runtime.device,
         )  # fmt: skip
