@@ -89,7 +89,8 @@ def _tried(run: RunFiles, name: str, record: Mapping[str, Any]) -> Tried:
     else:
         judged, quality = _measure(run, judged), _judgment(judged)
     rows = []
-    for number, entry in enumerate(history, 1):
+    of_a_kind = [entry for entry in history if ("candidate" in entry) == samples]
+    for number, entry in enumerate(of_a_kind, 1):  # a finish trains weights of its own
         value = quality(entry)
         if is_number(value):
             rows.append(_row(number, entry, axes, value, samples))

@@ -129,12 +129,13 @@ def _losses(run: RunFiles) -> charts.Spec | None:
 
 def _trajectories(one: Tried) -> dict[str, charts.Spec]:
     """The selection by epoch, and alpha of one block at a time."""
-    history = one.record["history"]
-    if any("candidate" in entry for entry in history):
-        return {"best": _best_so_far(one)}
+    history = [entry for entry in one.record["history"] if "candidate" not in entry]
+    figures = {}
+    if len(history) < len(one.record["history"]):
+        figures["best"] = _best_so_far(one)
     if len(history) < 2:
-        return {}
-    figures = {"selection": _selections(one, history)}
+        return figures
+    figures["selection"] = _selections(one, history)
     if any(entry.get("alpha") for entry in history):
         figures["alpha"] = _alphas(one, history)
     return figures
@@ -327,6 +328,8 @@ def _summary(run: RunFiles, one: Tried) -> dict[str, Any]:
         "flips": search.get("flips"),
         "best": best,
         "measure": one.measure,
+        "finished": search.get("finished"),
+        "changed": search.get("finish_changed"),
         "at_rest": record.get("at_rest"),
         "kind": one.rows[0]["kind"],
     }

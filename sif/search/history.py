@@ -129,6 +129,12 @@ def epoch_entry(
     }
 
 
+def shared_entries(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The entries before a finish; all of a search without one, of a sampler's too."""
+    own = [entry for entry in history if "candidate" not in entry]
+    return own or list(history)
+
+
 def rows_of(tables: Mapping[str, Tensor]) -> dict[str, Any]:
     """Tables as nested lists."""
     return {name: table.tolist() for name, table in tables.items()}

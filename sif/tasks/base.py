@@ -153,6 +153,21 @@ class Found(SearchResult):
         """The last validation of the selection, by the name of the error."""
         return float(self.history[-1]["judged"][name])
 
+    def finish_lines(self, name: str) -> list[str]:
+        """A line on the finish of the search, if it had one.
+
+        Args:
+            name: Of the entrant.
+        """
+        if "finished" not in self.diagnostics:
+            return []
+        found = "another than" if self.diagnostics["finish_changed"] else "also"
+        line = (
+            f"{name}: finish: {self.diagnostics['finished']:.0f} selections trained alone; the "
+            f"best of them is {found} that of the search with shared weights"
+        )
+        return [line]
+
 
 @dataclass(frozen=True, eq=False)
 class Tuned:

@@ -11,6 +11,7 @@ from typing import Any
 from sif import plots
 from sif.errors import DataError
 from sif.problems.base import Problem
+from sif.search.history import shared_entries
 from sif.tasks.base import Results
 from sif.utils.checkpoint import finite_document, read_json, with_nan, write_json_atomic
 from sif.utils.optional import library
@@ -66,16 +67,13 @@ def curves(problem: Problem[Any, Any], results: Results) -> dict[str, Any]:
             for name, trained in results.trained.items()
         },
         "search": {
-            name: [
-                (e["seconds"], e["judged"][judged])
-                for e in found.history
-                if math.isfinite(e["judged"][judged])
-            ]
+            series: [(seconds, value) for seconds, value in points if math.isfinite(value)]
             for name, found in results.found.items()
+            for series, points in _judgments(name, found.history, judged).items()
         },
         "gates": {
             name: {
-                "selections": [e["selection"] for e in found.history],
+                "selections": [e["selection"] for e in shared_entries(found.history)],
                 "trained": {b: t.sum(dim=0).tolist() for b, t in found.trained.items()},
                 "warmup": found.resting,
             }
@@ -90,6 +88,16 @@ def curves(problem: Problem[Any, Any], results: Results) -> dict[str, Any]:
         },
         "reference": results.verdict.against,
     }  # fmt: skip
+
+
+def _judgments(
+    name: str, history: Sequence[Mapping[str, Any]], judged: str
+) -> dict[str, list[tuple[float, float]]]:
+    """Seconds and judgments of a search; those of a finish, whose weights are others, apart."""
+    points = [(entry["seconds"], entry["judged"][judged]) for entry in history]
+    before = len(shared_entries(history))
+    series = {name: points[:before], f"{name}, finish": points[before:]}
+    return {name: points for name, points in series.items() if points}
 
 
 def draw_curves(

@@ -26,6 +26,7 @@ from sif.evaluation.evaluate import Evaluation
 from sif.problems.base import Problem, State, Trained
 from sif.problems.budget import StageEnd, TimeBudget
 from sif.problems.plan import FREE, paced_seconds
+from sif.search.history import shared_entries
 from sif.search.loop import SearchResult
 from sif.tasks.base import Entry, Found, JobContext, Results, RunResult, Tuned
 from sif.tasks.checkpoint import LoopCheckpointer
@@ -329,12 +330,12 @@ class JobRunner:
         found = Found(
             **vars(result),
             operations=operations,
-            resting=round(problem.resting_share(method) * len(result.history)),
+            resting=round(problem.resting_share(method) * len(shared_entries(result.history))),
             peak_memory_mb=peak_memory_mb(self.context.runtime),
         )
         if found.at_rest:
             console.line(f"{name}: the search did not move: {found.at_rest}")
-        for line in study.search_lines(name, method, found):
+        for line in [*study.search_lines(name, method, found), *found.finish_lines(name)]:
             console.line(line)
         child.log(study.search_numbers(found), 0)
         text = study.expression(problem.design(found.genotype))

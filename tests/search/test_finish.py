@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sif import testing as contracts
-from sif.config.sections import FinishSection
 from sif.core.gates import Gates, Selection
 from sif.core.method import ArchReport
 from sif.errors import BudgetError, ConfigError

@@ -18,6 +18,7 @@ from sif.evaluation.histories import sequences_of
 from sif.methods.configuration import configured
 from sif.problems.base import SEARCHED
 from sif.problems.interactions import InteractionProblem
+from sif.search.history import shared_entries
 from sif.spaces.interaction.function import InteractionNetwork
 from sif.spaces.interaction.registry import design_of
 from sif.spaces.linear.network import OrderNetwork
@@ -51,7 +52,7 @@ def figure_data(
     return {
         "search": found
         and {
-            "history": found.history,
+            "history": shared_entries(found.history),
             "blocks": found.operations,
             "score": settings.arch_score,
             "warmup": found.resting,
