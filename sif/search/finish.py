@@ -75,19 +75,23 @@ class Bracket:
         return self.units * self.unit
 
 
-def bracket(settings: SuccessiveHalvingSettings, steps: int) -> Bracket | None:
+def bracket(
+    settings: SuccessiveHalvingSettings, steps: int, judging: float = 0.0
+) -> Bracket | None:  # fmt: skip
     """The longest bracket for so many weight steps, of fewer selections if there is no other.
 
     Args:
         settings: Of successive halving, with the number of selections at most.
         steps: At most.
+        judging: Weight steps that the judgment after each training costs.
 
     Returns:
         The bracket; None: two selections do not fit.
     """
     for candidates in range(settings.candidates, 1, -1):
         fewer = settings.model_copy(update={"candidates": candidates})
-        if unit := steps // fewer.bracket_length:
+        unit = int((steps - judging * sum(fewer.sizes())) // fewer.bracket_length)
+        if unit > 0:
             return Bracket(fewer, unit)
     return None
 
@@ -177,6 +181,12 @@ class Begun:
     def epochs(self, units: int, per_epoch: int) -> int:
         """Epochs of the search and so many units, rounded up."""
         return self.searched.epochs + -(-units * self.bracket.unit // per_epoch)
+
+    @staticmethod
+    def left_out(searched: SearchResult) -> SearchResult:
+        """A search whose finish had no time."""
+        none = {"finished": 0.0, "finish_changed": 0.0}
+        return replace(searched, diagnostics={**searched.diagnostics, **none})
 
     def result(self, finished: SearchResult, per_epoch: int) -> SearchResult:
         """Both together: the best of the trainings, and what the search was like.

@@ -308,10 +308,10 @@ class MethodRun:
         if begun is None:
             first = self._before_finish()
             searched, made, space = first._search(method, tracker, checkpointer, on_epoch)
-            if self._out_of_time():
-                return searched
             proposals = proposed(made, space.blocks, self._halving().candidates)
-            begun = self._begun(searched, proposals)
+            begun = None if self._out_of_time() else self._begun(searched, proposals)
+            if begun is None:
+                return Begun.left_out(searched)
         keeper = FinishCheckpointer(checkpointer, begun)
         keeper.offer(lambda: begun.inner)
         space = self.make_space(False)
@@ -336,31 +336,35 @@ class MethodRun:
         loop = replace(loop, steps_per_epoch=bracket.unit)
         return SampleSettings(loop, self.continuous_lr, bracket.units, seconds)
 
-    def _begun(self, searched: SearchResult, proposals: list[Selection]) -> Begun:
-        """The beginning of a finish; under seconds its length is measured."""
+    def _begun(self, searched: SearchResult, proposals: list[Selection]) -> Begun | None:
+        """The beginning of a finish; None: the seconds that are left suffice for none."""
         if self.section.seconds is None:
             planned = planned_bracket(self.section, self._halving(), self._per_epoch())
             return Begun(searched, proposals, planned)
         left = self.section.seconds - searched.cpu_seconds
-        steps, spent = sharing().once(partial(self._finish_steps, proposals, left))
-        measured = bracket(self._halving(), steps)
-        if measured is None:
-            raise BudgetError(
-                "search.seconds: expected time for two selections in search.finish.share, found "
-                f"{left:.3g} CPU seconds, in which {steps} weight steps fit"
-            )
-        return Begun(searched, proposals, measured, spent)
+        steps, judging, spent = sharing().once(partial(self._finish_steps, proposals, left))
+        measured = bracket(self._halving(), steps, judging)
+        return None if measured is None else Begun(searched, proposals, measured, spent)
 
-    def _finish_steps(self, proposals: list[Selection], left: float) -> tuple[int, float]:
-        """Weight steps of a finish that fit into seconds, and those that this pilot took, CPU."""
+    def _finish_steps(self, proposals: list[Selection], left: float) -> tuple[int, float, float]:
+        """What fits into seconds, by a pilot.
+
+        Args:
+            proposals: Some of them are measured.
+            left: CPU seconds.
+
+        Returns:
+            Weight steps and judgments together, both in weight steps; weight steps that a judgment
+            costs; CPU seconds of the pilot.
+        """
         begin = time.process_time()
         some = proposals[:: -(-len(proposals) // PILOTS)]
         steps = [self._alone_cost(one, left) for one in some]
         judging = time.process_time()
         self._judging_seconds()
-        judging = (time.process_time() - judging) * sum(self._halving().sizes())
+        judging = time.process_time() - judging
         spent, step = time.process_time() - begin, sum(steps) / len(steps)
-        return max(int((USED * left - spent - judging) / step), 0), spent
+        return max(int((USED * left - spent) / step), 0), judging / step, spent
 
     def _search(
         self, method: ConfiguredMethod, tracker: Tracker, checkpointer: Checkpointer,

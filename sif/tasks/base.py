@@ -161,6 +161,8 @@ class Found(SearchResult):
         """
         if "finished" not in self.diagnostics:
             return []
+        if not self.diagnostics["finished"]:
+            return [f"{name}: finish: left out, since there was no time for two selections"]
         found = "another than" if self.diagnostics["finish_changed"] else "also"
         line = (
             f"{name}: finish: {self.diagnostics['finished']:.0f} selections trained alone; the "

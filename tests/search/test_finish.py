@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from sif import testing as contracts
 from sif.core.gates import Gates, Selection
 from sif.core.method import ArchReport
-from sif.errors import BudgetError, ConfigError
+from sif.errors import ConfigError
 from sif.methods.kind import MethodKind
 from sif.methods.nasp import Nasp
 from sif.methods.registry import METHODS
@@ -32,6 +33,10 @@ FINISH = (
 """Three selections train for a step, and one of them for another: 4 of 12 steps."""
 
 
+KILLS = {"nasp": (2, 5, 6, 7, 12)}
+"""Saved states: of the search up to 4, of the beginning of the finish, then two per training."""
+
+
 def finishing(*sets: str) -> MethodRun:
     return toy_run("space=primitives", *FINISH, *sets)
 
@@ -42,10 +47,10 @@ def trained(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("method", SHARING)
 def test_a_search_with_a_finish_keeps_the_promises_of_methods(method: str) -> None:
-    """Killed in the search, at the beginning of the finish, and in it."""
+    """Killed in the first training of the finish; nasp everywhere, see `KILLS`."""
     trial = Trial(method, finishing())
     trial.run.check(method)
-    found = contracts.check_method(trial, kills=(1, 6, 8))
+    found = contracts.check_method(trial, kills=KILLS.get(method, (6,)))
     assert found.steps == 12
     alone = trained(found.history)
     assert [entry["candidate"]["epochs"] for entry in alone] == [1, 1, 1, 2]
@@ -215,8 +220,19 @@ def test_a_finish_stays_within_the_seconds() -> None:
     assert 0.5 < found.cpu_seconds < 1.5
     alone = trained(found.history)
     assert [entry["candidate"]["epochs"] for entry in alone][:3] == [1, 1, 1]
-    with pytest.raises((BudgetError, ConfigError), match=r"search\.seconds: expected"):
-        Trial("nasp", by_epochs(seconds=1e-3)).search()
+
+
+def test_a_search_that_leaves_no_time_for_a_finish_keeps_its_own_selection() -> None:
+    run = by_epochs(seconds=0.5, epochs=1000)
+
+    def slow(space: Any, gates: Gates) -> float:
+        end = time.process_time() + 0.2
+        while time.process_time() < end:
+            pass
+        return 1.0
+
+    found = Trial("nasp", replace(run, judge=slow)).search()
+    assert found.diagnostics["finished"] == 0 and not trained(found.history)
 
 
 def test_plans_count_both_parts() -> None:
