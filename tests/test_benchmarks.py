@@ -100,6 +100,28 @@ def test_a_race_is_run_and_reported(tmp_path: Path, script: Script) -> None:
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
+def test_finishes_are_compared_and_selections_ranked(tmp_path: Path, script: Script) -> None:
+    """Slow: searches of some seconds, and trainings of what they find."""
+    small = [word for name in ("data.per_class=20", "search.channels=2", "search.batch_size=16",
+                               "search.epochs=2", "train.epochs=1", "train.channels=2")
+             for word in ("--set", name)]  # fmt: skip
+    path = tmp_path / "rows.csv"
+    script("finish", "rank", "digits", "--seeds", 0, "--draws", 3, *small, "--output", path)
+    with path.open(newline="") as file:
+        ranked = list(csv.DictReader(file))
+    assert [row["supernet"] for row in ranked] == ["nasp", "random-ws"]
+    assert all(-1 <= float(row["tau"]) <= 1 for row in ranked)
+    assert len({(row["best"], row["median"]) for row in ranked}) == 1  # the same trainings
+    script("finish", "quality", "digits", "--seeds", 0, "--seconds", 4, "--candidates", 2,
+           "--arms", "nasp-finish", "random", *small, "--output", path)  # fmt: skip
+    with path.open(newline="") as file:
+        finished, random = csv.DictReader(file)
+    assert finished["arm"] == "nasp-finish" and finished["changed"] in ("0.0", "1.0")
+    assert random["changed"] == ""
+    assert all(0 < float(row["cpu_seconds"]) < 6 for row in (finished, random))
+
+
 def test_the_full_search_runs_small(tmp_path: Path, script: Script) -> None:
     script("full_search", *TOY, "--no-step-cost", "--train-epochs", 1, "--output", tmp_path,
            "--set", "search.batch_size=16", "--device", "cpu")  # fmt: skip

@@ -274,6 +274,24 @@ def test_candidates_of_a_sampler_are_its_own_selections(
     assert [row["value"] for row in best] == [0.9, 0.6, 0.6]
 
 
+def test_a_finish_has_the_candidates_and_the_search_before_it_the_course(
+    tmp_path: Path, documents: dict[str, Any]
+) -> None:
+    history = documents["report.json"]["search"]["searched"]["history"]
+    for seconds, error in ((8.0, 0.6), (9.0, 0.65)):
+        alone = {"selection": {"encoding": [2, 2], "operation": [1]}, "cost": 4.0, "epochs": 2,
+                 "judged": {"exported_error": error}}  # fmt: skip
+        history.append({**history[-1], "seconds": seconds, "candidate": alone})
+    documents["metrics.json"].setdefault("search", {}).update(finished=2.0, finish_changed=1.0)
+    (found,) = tried(RunFiles.read(written(tmp_path, documents)))
+    assert [row["quality"] for row in found.rows] == [0.6, 0.65]
+    page = page_of(tmp_path, documents)
+    assert {"best", "selection"} <= set(charts(page))
+    course = charts(page)["selection"]["data"]["values"]
+    assert max(row["to"] for row in course) == 3  # epochs of the search, not trainings
+    assert "the best of them is another selection than that of the search" in page
+
+
 def test_designs_that_grids_tried_are_points_of_their_models(
     tmp_path: Path, documents: dict[str, Any]
 ) -> None:
