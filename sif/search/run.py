@@ -38,6 +38,7 @@ from sif.search.budget import (
     steps_that_fit,
 )
 from sif.search.candidates import SampleSettings, sample
+from sif.search.checks import refuse_illegal
 from sif.search.finish import (
     PILOTS,
     USED,
@@ -279,8 +280,9 @@ class MethodRun:
         return never if asked else self.runtime.out_of_time
 
     def _finish_share(self, method: ConfiguredMethod) -> float:
-        """Share of the search in which proposals train alone; none of a sampler's."""
-        return 0.0 if method.kind.samples else self.section.finish.share
+        """Share of the search in which proposals train alone; none where there is no choice."""
+        share = 0.0 if method.kind.samples else self.section.finish.share
+        return share if share and self._selections.count > 1 else 0.0
 
     @cached_property
     def _selections(self) -> Selections:
@@ -309,6 +311,8 @@ class MethodRun:
             first = self._before_finish()
             searched, made, space = first._search(method, tracker, checkpointer, on_epoch)
             proposals = proposed(made, space.blocks, self._halving().candidates)
+            for one in proposals:
+                refuse_illegal(one, space.blocks, type(made).__name__)
             begun = None if self._out_of_time() else self._begun(searched, proposals)
             if begun is None:
                 return Begun.left_out(searched)

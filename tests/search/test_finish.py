@@ -246,6 +246,24 @@ def test_plans_count_both_parts() -> None:
     assert 0 < cost < 1.5 * without.epochs_cost("nasp", 100.0)
 
 
+def test_illegal_proposals_are_refused_in_one_line() -> None:
+    class Careless(Nasp):
+        def proposals(self, most: int) -> list[Selection]:
+            return [Selection({"operation": (0, 0, 0)})]
+
+    kind = MethodKind(Careless, Nasp.Settings, own_weights=True)
+    with pytest.raises(ConfigError, match="method Careless: block 'operation': expected"):
+        finishing().run("nasp", NullTracker(), NoCheckpoint(), quiet, kind)
+
+
+def test_a_space_of_one_selection_has_no_finish() -> None:
+    run = finishing()
+    kept = {b.name: list(b.operations[:1]) for b in run.make_space(False).blocks}
+    names = [f"search.choices.{name}={ones}" for name, ones in kept.items()]
+    found = Trial("nasp", finishing(*names)).search()
+    assert not trained(found.history) and found.steps == 12
+
+
 def test_samplers_have_no_finish() -> None:
     found = Trial("random", finishing()).search()
     plain = Trial("random", finishing("search.finish.share=0")).search()
