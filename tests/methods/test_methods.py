@@ -177,7 +177,7 @@ def test_an_error_that_is_no_number_is_never_the_lowest() -> None:
         )
         errors = iter(told)
         method.choose(lambda gates, errors=errors: next(errors))  # type: ignore[misc]
-        assert method.state_dict()["best"] == best
+        assert method.state_dict()["ranked"][0] == best
 
 
 @pytest.mark.parametrize(("most", "expected"), [(100, 100), (1000, 405)])
