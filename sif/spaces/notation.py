@@ -12,6 +12,7 @@ WRITERS = {
     "nasp-7op": "sif.spaces.cnn.supernet:notation",
     "nasp-12op": "sif.spaces.cnn.supernet:notation",
     "nasp-ptb": "sif.spaces.rnn.supernet:notation",
+    "gated": "sif.spaces.rnn.gated_supernet:notation",
 }
 """Space to the function that writes its genotypes, of those that write their own."""
 

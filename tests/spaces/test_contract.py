@@ -33,6 +33,9 @@ from sif.spaces.interaction.staged_supernet import STAGES, StagedSpace
 from sif.spaces.interaction.supernet import FunctionSpace
 from sif.spaces.rnn.cells import RecurrentCell
 from sif.spaces.rnn.dropout import TextShape, draw_masks
+from sif.spaces.rnn.gated_cells import GatedCell
+from sif.spaces.rnn.gated_networks import GatedRecurrence
+from sif.spaces.rnn.gated_supernet import GatedSpace, gated_cell
 from sif.spaces.rnn.networks import CellRecurrence, LanguageModel, cross_entropy
 from sif.spaces.rnn.supernet import RNNSpace, TextBatch, recurrent_cell
 from sif.testing import SPACE_CHECKS, ContractError, InteractionCase, SpaceCase, check_space
@@ -172,6 +175,48 @@ class RNNCase(SpaceCase):
 
 
 @dataclass(frozen=True)
+class GatedCase(RNNCase):
+    """Gated cells on the same windows."""
+
+    name: str = "gated"
+
+    def space(self, seed: int = 0) -> GatedSpace:
+        torch.manual_seed(seed)
+        space = GatedSpace(SHAPE, DROPOUT).double()
+        with torch.no_grad():
+            space.model.embedding.weight.mul_(6)
+        return space
+
+    def batch(self, part: str, seed: int = 0) -> TextBatch:
+        draws = torch.Generator().manual_seed(seed + 100 * (part == "valid"))
+        words = torch.randint(11, (8, 6), generator=draws)
+        state = torch.randn(2, 6, 5, generator=draws, dtype=F64)
+        return TextBatch(words[:-1], words[1:], Carry(), state, seed)
+
+    def moved(self, space: GatedSpace, gates: Gates) -> set[str]:
+        """Weights of the products that the cell has."""
+        cell, own = space.cell(gates), {"model.embedding.weight", "model.bias"}
+        for name in cell.products:
+            own |= {f"model.recurrence.{kind}.{name}" for kind in ("matrices", "biases")}
+        return own | ({"model.recurrence.inner"} if cell.inner_bias else set())
+
+    def read(self, genotype: Genotype) -> GatedCell:
+        return gated_cell(genotype)
+
+    def extracted(
+        self, space: GatedSpace, gates: Gates, genotype: Genotype, batch: TextBatch
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        copied = space.extract(gates)
+        built = LanguageModel(SHAPE, GatedRecurrence(SHAPE, self.read(genotype))).double()
+        built.load_state_dict(copied.state_dict())
+        masks = draw_masks(DROPOUT, SHAPE, 6, space.reference_tensor(), batch.seed)
+        window = built(batch.inputs, batch.start, masks)
+        space.loss(batch, gates)
+        assert isinstance(batch.carry.value, Tensor)
+        return batch.carry.value, window.state, cross_entropy(window.logits, batch.targets)
+
+
+@dataclass(frozen=True)
 class HistoryCase(RNNCase):
     """The cells of `RNNCase` on padded histories of users."""
 
@@ -258,6 +303,7 @@ CASES: list[SpaceCase] = [
     CNNCase("nasp-12op"),
     RNNCase(),
     RNNCase(normalized=False),
+    GatedCase(),
     HistoryCase(),
     HistoryCase(samples=4),
     ScalesCase(),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sif.core.gates import Gates
@@ -49,6 +49,44 @@ class TextBatch:
     seed: int
 
 
+def window_loss(
+    model: LanguageModel, batch: TextBatch, dropout: Mapping[str, float], precision: str,
+    read: Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]],
+) -> Tensor:  # fmt: skip
+    """Mean nats per word of a window, by a supernet's cell; moves the batch's state on.
+
+    Args:
+        model: Of the supernet; gives embeddings and decoder.
+        batch: The window.
+        dropout: Name of each of `sif.spaces.rnn.dropout.Masks` to its chance to drop.
+        precision: Of matrix products.
+        read: Outputs of the cell and its state behind them, of its inputs and of the mask of its
+            states.
+    """
+    columns, table = batch.inputs.shape[1], model.embedding.weight
+    masks = draw_masks(dropout, model.shape, columns, table, batch.seed)
+    x = masked(embedded(table, batch.inputs, masks), masks.input)
+    with lowered(precision, x.device):
+        outputs, state = read(x, masks.hidden)
+        logits = F.linear(masked(outputs, masks.output), table, model.bias)
+    batch.carry.value = state.detach()
+    return cross_entropy(logits.to(outputs), batch.targets)
+
+
+def with_reward(loss: Tensor) -> tuple[Tensor, Tensor]:
+    """A loss, and the reward of ENAS for it."""
+    return loss, REWARD / loss.clamp(max=WORST).exp()
+
+
+def with_words_of(model: LanguageModel, recurrence: nn.Module) -> LanguageModel:
+    """A model with another recurrence, and copies of the embeddings and the decoder's bias."""
+    made = LanguageModel(model.shape, recurrence).to(model.bias)
+    made.embedding.load_state_dict(model.embedding.state_dict())
+    with torch.no_grad():
+        made.bias.copy_(model.bias)
+    return made
+
+
 class RNNSpace(RecurrentSpace):
     """The supernet.
 
@@ -74,22 +112,18 @@ class RNNSpace(RecurrentSpace):
 
     def loss(self, batch: TextBatch, gates: Gates) -> Tensor:
         """Mean nats per word of a window under the gates; moves the batch's state on."""
-        columns = batch.inputs.shape[1]
-        masks = draw_masks(self.dropout, self.shape, columns, self.reference_tensor(), batch.seed)
-        table = self.model.embedding.weight
-        x = embedded(table, batch.inputs, masks)
-        x = masked(x, masks.input)
-        hidden = x.new_zeros(columns, self.shape.hidden) if batch.start is None else batch.start
-        with lowered(self.precision, x.device):
-            outputs = self.outputs(x, hidden, masks.hidden, gates)
-            logits = F.linear(masked(outputs, masks.output), table, self.model.bias)
-        batch.carry.value = outputs[-1].detach()
-        return cross_entropy(logits.to(outputs), batch.targets)
+
+        def read(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+            columns = x.shape[1]
+            start = x.new_zeros(columns, self.shape.hidden) if batch.start is None else batch.start
+            outputs = self.outputs(x, start, mask, gates)
+            return outputs, outputs[-1]
+
+        return window_loss(self.model, batch, self.dropout, self.precision, read)
 
     def rewarded(self, batch: TextBatch, gates: Gates) -> tuple[Tensor, Tensor]:
         """Loss of a window, and 80 / its perplexity, the reward of ENAS."""
-        loss = self.loss(batch, gates)
-        return loss, REWARD / loss.clamp(max=WORST).exp()
+        return with_reward(self.loss(batch, gates))
 
     def extract(self, gates: Gates) -> LanguageModel:
         """The language model of the selection with copies of the supernet's weights.
@@ -98,12 +132,8 @@ class RNNSpace(RecurrentSpace):
         before it evaluates.
         """
         recurrence = CellRecurrence(self.shape, self.cell(gates), self.norms is not None)
-        model = LanguageModel(self.shape, recurrence).to(self.reference_tensor())
         recurrence.weights.load_state_dict(self.cell_weights.state_dict())
-        model.embedding.load_state_dict(self.model.embedding.state_dict())
-        with torch.no_grad():
-            model.bias.copy_(self.model.bias)
-        return model
+        return with_words_of(self.model, recurrence)
 
 
 def recurrent_cell(genotype: Genotype) -> RecurrentCell:
