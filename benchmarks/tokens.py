@@ -22,8 +22,9 @@ import torch
 from table_files import write_table
 from torch import Tensor, nn
 
-from sif.problems.text import lstm_width
+from sif.problems.text import matched_width
 from sif.spaces.rnn.cells import ACTIVATIONS, PUBLISHED, RecurrentCell
+from sif.spaces.rnn.designs import LSTM
 from sif.spaces.rnn.dropout import Masks, TextShape, masked
 from sif.spaces.rnn.networks import (
     CellLoop,
@@ -83,7 +84,7 @@ class Bench:
             "as published": (shape, Published(shape, cell)),
         }
         like = LanguageModel(shape, made["fused"][1]).counted()
-        wide = TextShape(values.vocabulary, lstm_width(values.vocabulary, like))
+        wide = TextShape(values.vocabulary, matched_width(LSTM, values.vocabulary, like))
         made["lstm"] = (wide, LSTMRecurrence(wide))
         self.device = torch.device(values.device)
         self.models = {

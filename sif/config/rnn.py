@@ -69,7 +69,9 @@ class RecurrentSearchConfig(CellSearchSection):
     hidden: Annotated[Count, Unit("numbers")] = Field(
         300, description="width of embeddings and states"
     )
-    nodes: Annotated[Count, Unit("nodes")] = Field(8, description="learned nodes of the cell")
+    nodes: Annotated[Count, Unit("nodes")] = Field(
+        8, description="learned nodes of the cell (space nasp-ptb)"
+    )
     optimizer: Optimizer = Field("sgd", description="optimizer of the weights")
     lr: Annotated[Rate, Unit("step size")] = Field(20.0, description="step size of the weights")
     weight_decay: Annotated[NonNegative, Unit("per step")] = Field(
@@ -81,7 +83,7 @@ class RecurrentSearchConfig(CellSearchSection):
     normalize: bool = Field(
         True,
         description="whether a search of single operations normalizes every state over the "
-        "columns; mixtures (DARTS) always do, trainings from scratch never do",
+        "columns (space nasp-ptb); mixtures (DARTS) always do, trainings from scratch never do",
     )
     dropout: DropoutConfig = DropoutConfig()
 
@@ -101,7 +103,9 @@ class RecurrentTrainConfig(Section):
     bptt: Annotated[Count, Unit("words")] = Field(35, description="mean length of a window")
     vary: bool = Field(True, description="whether windows have random lengths, as in AWD-LSTM")
     hidden: Annotated[Count, Unit("numbers")] = Field(
-        850, description="width of embeddings and states"
+        850,
+        description="width of embeddings and states; an LSTM and gated cells take the width at "
+        "which they have as many weights as a cell of search.nodes nodes",
     )
     optimizer: Optimizer = Field("sgd", description="optimizer of the weights")
     lr: Annotated[Rate, Unit("step size")] = Field(20.0, description="step size")
@@ -147,11 +151,16 @@ class RNNConfig(CellsConfig):
         "grammar",
         description="name of a known text, or a folder with train.txt, valid.txt and test.txt",
     )
+    space: Literal["nasp-ptb", "gated"] = Field(
+        "nasp-ptb",
+        description="name of the search space: nodes behind highways, as DARTS has them, or gated "
+        "cells, of which LSTM and GRU are points",
+    )
     data: TextConfig = TextConfig()
     search: RecurrentSearchConfig = RecurrentSearchConfig()
     train: RecurrentTrainConfig = RecurrentTrainConfig()
     baselines: Names = Field(
         ("random-ws", "lstm"),
         description="what to compare with: search methods (random-ws, darts-1, gdas, tpe, ...), "
-        "published cells (darts-v1, darts-v2, enas) and lstm; []: nothing",
+        "published cells (darts-v1, darts-v2, enas, gru, ...) and lstm; []: nothing",
     )

@@ -28,16 +28,13 @@ from sif.evaluation.evaluate import Evaluation
 from sif.problems.base import ADAM, Problem, Progress, Trained, quiet
 from sif.problems.text_model import TextModel
 from sif.search.run import MethodRun
-from sif.spaces.rnn.cells import RecurrentCell, expression, format_cell
+from sif.spaces.rnn import designs
+from sif.spaces.rnn.cells import RecurrentCell
+from sif.spaces.rnn.designs import TextDesign
 from sif.spaces.rnn.dropout import TextShape, draw_masks
-from sif.spaces.rnn.networks import (
-    CellRecurrence,
-    LanguageModel,
-    LSTMRecurrence,
-    cross_entropy,
-    penalties,
-)
-from sif.spaces.rnn.supernet import RNNSpace, TextBatch, recurrent_cell
+from sif.spaces.rnn.gated_supernet import GatedSpace
+from sif.spaces.rnn.networks import LanguageModel, cross_entropy, penalties
+from sif.spaces.rnn.supernet import RNNSpace, TextBatch
 from sif.tracking import Tracker
 from sif.training.averaging import Averaged
 from sif.training.loop import Metrics, train
@@ -61,8 +58,6 @@ EVALUATED = 10
 """Columns in which a text is evaluated (eval_batch_size of DARTS' rnn/train.py)."""
 BLOCK_STEPS = 32
 """Words of a column that make one unit of the comparison: neighbors are not independent."""
-LSTM = "lstm"
-"""Name of the published recurrence that is no cell."""
 
 
 def make_batch(seed: int, text: str, inputs: Tensor, targets: Tensor, carry: Carry) -> TextBatch:
@@ -104,10 +99,6 @@ class Carrying(nn.Module):
         window.carry.value = self.model(window.inputs, window.carry.value).state
 
 
-TextDesign = RecurrentCell | str
-"""A cell, or `LSTM`."""
-
-
 class TextProblem(Problem[TextDesign, LanguageModel]):
     """Recurrent cells on the train and validation part of a text.
 
@@ -115,7 +106,7 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
         config: Of the job.
         corpus: The text; its test part is not read.
         runtime: Device, seed.
-        nodes: Of the cell that an LSTM is as large as; None: of those that are searched.
+        nodes: Of the cell that an LSTM and gated cells are as large as; None: `search.nodes`.
     """
 
     metric, shown, format, judged = "nats", "perplexity", ".2f", EXPORTED
@@ -147,18 +138,22 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
             self.stream(ids, settings.columns, settings.bptt, section)
         self.windows(self.valid)
 
-    def space(self, mixed: bool = False) -> RNNSpace:
+    def space(self, mixed: bool = False) -> RNNSpace | GatedSpace:
         """A supernet with fresh weights, the same for all methods.
 
         Args:
             mixed: Whether mixtures of all operations will run: a node adds up what all states give
                 it, which grows from node to node unless states are normalized.
         """
-        settings = self.config.search
+        settings, precision = self.config.search, self.config.precision
         shape = TextShape(len(self.words), settings.hidden, settings.nodes)
+        dropout, normalized = dict(settings.dropout), settings.normalize or mixed
         with seeded(self.runtime, "search", "space"):
-            normalized = settings.normalize or mixed
-            space = RNNSpace(shape, dict(settings.dropout), normalized, self.config.precision)
+            space: RNNSpace | GatedSpace
+            if self.config.space == GatedSpace.name:
+                space = GatedSpace(shape, dropout, precision)
+            else:
+                space = RNNSpace(shape, dropout, normalized, precision)
         return space.to(self.runtime.device, self.runtime.dtype)
 
     def stream(self, ids: Ids, columns: int, bptt: int, *names: str, **options: Any) -> TextStream:
@@ -201,27 +196,28 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
             update_bn(windows, Carrying(model))
         return perplexity(nats(model, self.windows(self.valid)))
 
-    def design(self, genotype: Genotype) -> RecurrentCell:
+    def design(self, genotype: Genotype) -> TextDesign:
         """The cell."""
-        return recurrent_cell(genotype)
+        return designs.of_genotype(genotype)
 
     def expression(self, design: TextDesign) -> str:
-        """The nodes of a cell on one line."""
-        return design if isinstance(design, str) else expression(design)
+        """A cell on one line."""
+        return designs.expression(design)
 
     def network(self, design: TextDesign) -> LanguageModel:
-        """A cell of the configured width, or an LSTM with as many weights."""
-        width = self.config.train.hidden
-        if isinstance(design, str):
-            cell = (4 + 2 * self.nodes) * width**2
-            width = lstm_width(len(self.words), len(self.words) * (width + 1) + cell)
-        shape = TextShape(len(self.words), width)
+        """A cell of the configured width, or an LSTM or a gated cell with as many weights."""
+        shape = TextShape(len(self.words), self.width(design))
         with seeded(self.runtime, "train", "network"):
-            recurrence = (
-                LSTMRecurrence(shape) if isinstance(design, str) else CellRecurrence(shape, design)
-            )
-            model = LanguageModel(shape, recurrence)
+            model = LanguageModel(shape, designs.recurrence(design, shape))
         return model.to(self.runtime.device, self.runtime.dtype)
+
+    def width(self, design: TextDesign) -> int:
+        """Width of a design's states and embeddings."""
+        width, words = self.config.train.hidden, len(self.words)
+        if isinstance(design, RecurrentCell):
+            return width
+        cell = (4 + 2 * self.nodes) * width**2
+        return matched_width(design, words, words * (width + 1) + cell)
 
     def train(
         self, design: TextDesign, tracker: Tracker, checkpointer: Checkpointer,
@@ -275,23 +271,19 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
 
     def model(self, design: TextDesign, network: LanguageModel) -> TextModel:
         """A trained network that rates and continues text."""
-        return TextModel(network, published_text(design), self.words)
+        return TextModel(network, designs.format_design(design), self.words)
 
 
-def published_text(design: TextDesign) -> str:
-    """A design as in the published code."""
-    return design if isinstance(design, str) else format_cell(design)
-
-
-def lstm_width(words: int, parameters: int) -> int:
-    """Width at which a model with an LSTM has the nearest number of weights.
+def matched_width(design: TextDesign, words: int, parameters: int) -> int:
+    """Width at which a model with an LSTM or a gated cell has the nearest number of weights.
 
     Args:
+        design: `LSTM` or a gated cell.
         words: Of the vocabulary.
         parameters: Of the model to be like.
     """
 
     def off(width: int) -> int:
-        return abs(words * (width + 1) + 8 * width * width + 8 * width - parameters)
+        return abs(words * (width + 1) + designs.size(design, width) - parameters)
 
     return min(range(1, 4097), key=off)

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from sif.data.text.corpus import EOS_WORD, UNK, UNK_WORD
 from sif.errors import ShapeError
-from sif.spaces.rnn.cells import parse_cell
+from sif.spaces.rnn.designs import parse_design, recurrence
 from sif.spaces.rnn.dropout import TextShape
-from sif.spaces.rnn.networks import RECURRENCES, CellRecurrence, LanguageModel, MakeRecurrence
+from sif.spaces.rnn.networks import LanguageModel
 from sif.utils.model_folder import SavedModel, checked_names, network_of
 
 
@@ -22,7 +22,7 @@ class TextModel(SavedModel):
 
     Args:
         network: Trained.
-        recurrence: Text of its cell, or a key of `RECURRENCES`.
+        recurrence: Text of its design, as `sif.spaces.rnn.designs.parse_design` reads it.
         words: By their numbers.
     """
 
@@ -78,18 +78,12 @@ class TextModel(SavedModel):
     def built(cls, about: dict[str, Any], weights: dict[str, Any]) -> Self:
         """The model of a description and weights."""
         shape, name = TextShape(**about["shape"]), about["recurrence"]
-        make = RECURRENCES[name] if name in RECURRENCES else _recurrence(name)
+        design = parse_design(name)
         words = checked_names(about["words"], shape.vocabulary, "words")
         if words[:2] != (UNK_WORD, EOS_WORD):
             raise ValueError(f"words: expected {UNK_WORD} and {EOS_WORD} first, found {words[:2]}")
         return cls(
-            network_of(lambda: LanguageModel(shape, make(shape)), weights, about["shape"], {}),
+            network_of(lambda: LanguageModel(shape, recurrence(design, shape)), weights, about["shape"], {}),
             name,
             words,
         )
-
-
-def _recurrence(text: str) -> MakeRecurrence:
-    """A maker of the recurrence that a cell's text describes."""
-    cell = parse_cell(text)
-    return lambda shape: CellRecurrence(shape, cell)

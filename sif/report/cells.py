@@ -12,6 +12,7 @@ from sif.report.section import Section
 IMAGE_INPUTS = ("c\N{SUBSCRIPT MINUS}\N{SUBSCRIPT TWO}", "c\N{SUBSCRIPT MINUS}\N{SUBSCRIPT ONE}")
 """The outputs of the two cells before a convolutional one."""
 TEXT_INPUTS = ("x, h",)
+GATED_INPUTS = ("x, h", "c")
 INPUTS = {"cnn": IMAGE_INPUTS, "rnn": TEXT_INPUTS}
 """Task to the names of what comes before the nodes of its cells."""
 SHOWN = 6
@@ -35,6 +36,9 @@ def section(run: RunFiles) -> Section | None:
 
 def _parts(one: Mapping[str, Any], kinds: Sequence[str]) -> list[dict[str, Any]]:
     """A cell of text, or both of images."""
+    if "equations" in one:
+        drawn = diagrams.cell(_nodes(one), one["output"], GATED_INPUTS, "h'", kinds)
+        return [{"name": "gated", "svg": drawn, "equations": list(map(str, one["equations"]))}]
     if "output" in one:
         drawn = diagrams.cell(_nodes(one), one["output"], TEXT_INPUTS, "mean", kinds)
         return [{"name": "recurrent", "svg": drawn}]
@@ -48,8 +52,9 @@ def _parts(one: Mapping[str, Any], kinds: Sequence[str]) -> list[dict[str, Any]]
 
 
 def _nodes(part: Mapping[str, Any]) -> list[list[tuple[str, int]]]:
-    """For each node its operations and what they read; a node of text has one."""
-    several = [[node] if "output" in part else node for node in part["nodes"]]
+    """For each node its operations and what they read; a node of highways has one."""
+    single = "output" in part and "equations" not in part
+    several = [[node] if single else node for node in part["nodes"]]
     return [[(str(name), int(source)) for name, source in node] for node in several]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,14 @@ from sif.data.text.corpus import Corpus
 from sif.data.text.load import load_corpus
 from sif.evaluation.evaluate import Evaluation
 from sif.problems.base import Reporter
-from sif.problems.text import LSTM, TextDesign, TextProblem, published_text
+from sif.problems.text import TextProblem
 from sif.problems.text_model import TextModel
-from sif.spaces.rnn.cells import ACTIVATIONS, PUBLISHED, RecurrentCell, edge_nodes, edge_sources
+from sif.spaces.rnn import designs, gated_cells
+from sif.spaces.rnn.cells import ACTIVATIONS, RecurrentCell, edge_nodes, edge_sources
+from sif.spaces.rnn.designs import TextDesign
+from sif.spaces.rnn.gated_cells import GatedCell
+from sif.spaces.rnn.gated_supernet import GatedSpace
 from sif.spaces.rnn.supercell import BLOCK
-from sif.spaces.rnn.supernet import recurrent_cell
 from sif.tasks.base import Entrants, Results
 from sif.tasks.entrants import entrants
 from sif.tasks.figures import draw_curves
@@ -90,8 +93,8 @@ class TextStudy(Study):
 
     @property
     def space(self) -> str:
-        """The name of the only space."""
-        return "recurrent cells"
+        """Its cells, for people."""
+        return "gated cells" if self.config.space == GatedSpace.name else "recurrent cells"
 
     @property
     def profile(self) -> dict[str, int]:
@@ -104,8 +107,10 @@ class TextStudy(Study):
         train = self.config.train
         return {**super().facts(name), "dimension": train.hidden, "l2": train.weight_decay}
 
-    def watched(self, design: RecurrentCell) -> dict[str, float]:
-        """Share of nodes that pass on what they read."""
+    def watched(self, design: TextDesign) -> dict[str, float]:
+        """Share of nodes that pass on what they read; a gated cell has no nodes."""
+        if not isinstance(design, RecurrentCell):
+            return {}
         names = [name for name, _ in design.nodes]
         return {"identity_share": names.count("identity") / len(names)}
 
@@ -120,17 +125,14 @@ class TextStudy(Study):
 
     def in_document(self, results: Results) -> dict[str, Any]:
         """Our cell as in the published code."""
-        return {"cells": published_text(results.designs[self.entrants.ours])}
+        return {"cells": designs.format_design(results.designs[self.entrants.ours])}
 
     def figure_data(self, results: Results) -> dict[str, Any]:
         """Cells, trainings and searches."""
-        cells = {
-            name: {"nodes": cell.nodes, "output": cell.output}
-            for name, cell in results.designs.items()
-            if isinstance(cell, RecurrentCell)
-        }
-        nodes = self.config.search.nodes
-        return {**super().figure_data(results), "cells": cells, "nodes": nodes}
+        found, nodes = results.designs, self.config.search.nodes
+        cells = {n: _figure(design) for n, design in found.items() if not isinstance(design, str)}
+        about = {"cells": cells, "nodes": nodes, "space": self.config.space}
+        return {**super().figure_data(results), **about}
 
     def page_data(self, results: Results) -> dict[str, Any]:
         """The text, and what ours expects of some of it."""
@@ -153,8 +155,8 @@ def prepare(config: RNNConfig, runtime: Runtime) -> TextStudy:
     Raises:
         DataError, ConfigError, GenotypeError: One line each.
     """
-    known: dict[str, TextDesign] = {**PUBLISHED, LSTM: LSTM}
-    taking_part = entrants(config.method, config.baselines, config.cells, known, recurrent_cell)
+    known, read = designs.PUBLISHED, designs.of_genotype
+    taking_part = entrants(config.method, config.baselines, config.cells, known, read)
     corpus = load_corpus(config.dataset, data_dir=config.data.dir, max_words=config.data.max_words)
     ours = taking_part.given.get(taking_part.ours)
     nodes = len(ours.nodes) if isinstance(ours, RecurrentCell) else None
@@ -165,19 +167,45 @@ def prepare(config: RNNConfig, runtime: Runtime) -> TextStudy:
     return TextStudy(config, corpus, problem, taking_part)
 
 
+def _figure(design: RecurrentCell | GatedCell) -> dict[str, Any]:
+    """A cell as figures take it; that of a gated cell has its equations."""
+    if isinstance(design, GatedCell):
+        nodes, output = gated_cells.graph(design)
+        return {"equations": gated_cells.equations(design), "nodes": nodes, "output": output}
+    return {"nodes": design.nodes, "output": design.output}
+
+
 def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
     """Draws cells, gates, and validation of searches and trainings; returns the paths."""
     paths: list[Path] = []
     for name, cell in document["cells"].items():
+        path = folder / f"cell-{name}.png"
+        if "equations" in cell:
+            shown = [(f"{name}: gated cell", cell["nodes"], cell["output"])]
+            paths += plots.cell_graphs(path, shown, inputs=gated_cells.INPUTS, output="h'")
+            continue
         nodes = [[(activation, state)] for activation, state in cell["nodes"]]
         shown = [(f"{name}: recurrent cell", nodes, cell["output"])]
-        path = folder / f"cell-{name}.png"
         paths += plots.cell_graphs(path, shown, inputs=("x, h",), output="mean")
-    # A searched cell has that many nodes; a damaged number would ask for any amount of memory.
-    count = min(document["nodes"], max(len(cell["nodes"]) for cell in document["cells"].values()))
-    edges = list(zip(edge_sources(count), (n + 1 for n in edge_nodes(count)), strict=True))
-
-    def strips(trained: Mapping[str, Sequence[int]]) -> list[plots.Strips]:
-        return [plots.Strips(BLOCK, tuple(ACTIVATIONS), edges, trained[BLOCK])]
-
+    gated = document.get("space") == GatedSpace.name  # runs of earlier versions have no space
+    strips = _gated_strips if gated else partial(_node_strips, _searched_nodes(document))
     return [*paths, *draw_curves(document, TextProblem.shown, strips, folder)]
+
+
+def _searched_nodes(document: Mapping[str, Any]) -> int:
+    """Nodes of searched cells."""
+    # A searched cell has that many nodes; a damaged number would ask for any amount of memory.
+    counts = [len(cell["nodes"]) for cell in document["cells"].values()]
+    return int(min(document["nodes"], max(counts)))
+
+
+def _node_strips(count: int, trained: Mapping[str, Sequence[int]]) -> list[plots.Strips]:
+    edges = list(zip(edge_sources(count), (n + 1 for n in edge_nodes(count)), strict=True))
+    return [plots.Strips(BLOCK, tuple(ACTIVATIONS), edges, trained[BLOCK])]
+
+
+def _gated_strips(trained: Mapping[str, Sequence[int]]) -> list[plots.Strips]:
+    return [
+        plots.Strips(name, operations, [(0, 1)], trained[name])
+        for name, operations in gated_cells.CHOICES.items()
+    ]

@@ -17,8 +17,9 @@ from sif.data.text.corpus import Corpus
 from sif.data.text.grammar import Grammar, grammar_corpus
 from sif.errors import ConfigError
 from sif.methods.registry import METHODS
-from sif.problems.text import EXPORTED, TextProblem, lstm_width, nats, perplexity
+from sif.problems.text import EXPORTED, TextProblem, matched_width, nats, perplexity
 from sif.spaces.rnn.cells import PUBLISHED
+from sif.spaces.rnn.designs import LSTM
 from sif.spaces.rnn.dropout import TextShape
 from sif.spaces.rnn.networks import LanguageModel, LSTMRecurrence
 from sif.spaces.rnn.supernet import recurrent_cell
@@ -162,7 +163,7 @@ def test_an_lstm_of_equal_size_is_as_near_as_can_be() -> None:
         return LanguageModel(TextShape(50, width), LSTMRecurrence(TextShape(50, width))).counted()
 
     for wanted in (500, 12_345, 200_000):
-        width = lstm_width(50, wanted)
+        width = matched_width(LSTM, 50, wanted)
         off = abs(size(width) - wanted)
         assert off <= min(abs(size(w) - wanted) for w in (max(width - 1, 1), width + 1))
 

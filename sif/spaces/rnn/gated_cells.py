@@ -140,6 +140,39 @@ def equations(cell: GatedCell) -> list[str]:
     return [*lines, f"next step: h = h', c = {kept}"]
 
 
+INPUTS = ("x, h", "c")
+"""Names of the first nodes of a graph."""
+
+
+def graph(cell: GatedCell) -> tuple[list[list[tuple[str, int]]], list[int]]:
+    """The cell as a graph for drawings.
+
+    Returns:
+        For each node behind `INPUTS`, whose numbers go on from there, the operations and the nodes
+        that they read; and the nodes that the output is made of.
+    """
+    nodes: list[list[tuple[str, int]]] = []
+
+    def node(*edges: tuple[str, int]) -> int:
+        nodes.append(list(edges))
+        return len(nodes) + len(INPUTS) - 1
+
+    own = {name: node((f"{name} gate", 0)) for name in cell.gates}
+    if cell.input == "sigmoid" and cell.forget == "coupled":
+        own["forget"] = node(("1 - input gate", own["input"]))
+    share = "h * (1 + x)" if cell.reset == "product" else cell.candidate
+    reset = [(f"reset {cell.reset}", own["reset"])] if "reset" in own else []
+    fresh = node((share if cell.reset != "product" else f"{cell.candidate}, {share}", 0), *reset)
+    gated = [("times input", own["input"])] if "input" in own else []
+    memory = [("candidate", fresh), *gated]
+    if "forget" in own or cell.forget == "one":
+        memory.append(("memory", 1))
+    memory += [("times forget", own["forget"])] if "forget" in own else []
+    behind = node(*memory)
+    active = node((cell.activation, behind))
+    return nodes, [active, own["output"]] if "output" in own else [active]
+
+
 def _applied(activation: str, text: str) -> str:
     return text if activation == "identity" else f"{activation}({text})"
 
@@ -163,9 +196,11 @@ def _memory(cell: GatedCell) -> str:
     return f"f c + {new}" if cell.forget == "sigmoid" else f"c + {new}"
 
 
+LSTM_CELL = GatedCell("sigmoid", "sigmoid", "none", "tanh", "tanh", "sigmoid", "memory")
+"""The LSTM as a point of the space."""
 PUBLISHED: dict[str, GatedCell] = {
     "gru": GatedCell("sigmoid", "coupled", "after", "tanh", "identity", "one", "memory"),
-    "lstm-cell": GatedCell("sigmoid", "sigmoid", "none", "tanh", "tanh", "sigmoid", "memory"),
+    "lstm-cell": LSTM_CELL,
     "lstm-coupled": GatedCell("sigmoid", "coupled", "none", "tanh", "tanh", "sigmoid", "memory"),
     "elman": GatedCell("one", "coupled", "none", "tanh", "identity", "one", "memory"),
 }

@@ -8,7 +8,7 @@ weights and run the same `CellLoop`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -19,6 +19,8 @@ from torch.nn import functional as F
 from sif.spaces.rnn.cells import ACTIVATIONS, RecurrentCell, readers
 from sif.spaces.rnn.dropout import Masks, TextShape, masked
 from sif.spaces.rnn.fused import fused
+from sif.spaces.rnn.gated_cells import LSTM_CELL
+from sif.spaces.rnn.gated_fused import fused as fused_gated
 
 EMBEDDING_INIT = 0.1
 CELL_INIT = 0.04
@@ -162,7 +164,11 @@ class CellRecurrence(nn.Module):
 
 
 class LSTMRecurrence(nn.Module):
-    """Torch's LSTM, to compare with; dropout of states between steps is not among its options."""
+    """Torch's LSTM, to compare with.
+
+    Dropout of states between steps is not among its options. With such dropout it runs with the
+    same weights as the gated cell that it is.
+    """
 
     def __init__(self, shape: TextShape) -> None:
         super().__init__()
@@ -170,9 +176,26 @@ class LSTMRecurrence(nn.Module):
 
     def forward(self, x: Tensor, state: Tensor | None, masks: Masks) -> tuple[Tensor, Tensor]:
         """Runs like `CellRecurrence`; the state is (2, batch, hidden): output and memory."""
+        inputs = masked(x, masks.input)
+        if masks.hidden is not None:
+            start = x.new_zeros(2, *x.shape[1:]) if state is None else state
+            return self._dropping(inputs, start, masks.hidden)
         pair = None if state is None else (state[:1].contiguous(), state[1:].contiguous())
-        outputs, (hidden, memory) = self.lstm(masked(x, masks.input), pair)
+        outputs, (hidden, memory) = self.lstm(inputs, pair)
         return outputs, torch.cat([hidden, memory])
+
+    def _dropping(self, x: Tensor, state: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The same with dropout of the output wherever it is read as a state."""
+
+        def sorted_rows(rows: Tensor) -> Tensor:
+            taken, forget, fresh, output = rows.chunk(4)  # torch's order
+            return torch.cat([taken, forget, output, fresh])
+
+        lstm = self.lstm
+        matrix, bias = sorted_rows(lstm.weight_ih_l0), lstm.bias_ih_l0 + lstm.bias_hh_l0
+        given = (x @ matrix.t()).to(x.dtype) + sorted_rows(bias)
+        from_hidden = sorted_rows(lstm.weight_hh_l0).t()
+        return fused_gated(given, state, from_hidden, None, LSTM_CELL, mask)
 
 
 class GRURecurrence(nn.Module):
@@ -259,5 +282,4 @@ def penalties(window: Window, activation: float, slowness: float) -> Tensor:
 
 
 MakeRecurrence = Callable[[TextShape], nn.Module]
-RECURRENCES: Mapping[str, MakeRecurrence] = {"lstm": LSTMRecurrence}
-"""Recurrences that are not searched."""
+"""Makes an untrained recurrence."""
