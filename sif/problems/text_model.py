@@ -83,7 +83,9 @@ class TextModel(SavedModel):
         if words[:2] != (UNK_WORD, EOS_WORD):
             raise ValueError(f"words: expected {UNK_WORD} and {EOS_WORD} first, found {words[:2]}")
         return cls(
-            network_of(lambda: LanguageModel(shape, recurrence(design, shape)), weights, about["shape"], {}),
+            network_of(
+                lambda: LanguageModel(shape, recurrence(design, shape)), weights, about["shape"], {}
+            ),
             name,
             words,
         )

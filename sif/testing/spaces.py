@@ -25,7 +25,8 @@ F64 = torch.float64
 FEW = 9
 """A space with more points than that is compared at some of them only where comparing is dear."""
 FOREIGN = (
-    "sif", "primitives", "staged", "nasp-7op", "nasp-12op", "nasp-ptb", "gated", "scales", "unheard",
+    "sif", "primitives", "staged", "nasp-7op", "nasp-12op", "nasp-ptb", "gated", "scales",
+    "unheard",
 )  # fmt: skip
 """Spaces whose genotypes another one refuses."""
 

@@ -2,7 +2,7 @@
 
 A cell keeps an output h and a memory c. A step with the input x computes
 
-    c' = forget * c + input * candidate
+    c' = forget * c + input * candidate, clipped
     h' = output * activation(c')
 
 LSTM (Hochreiter & Schmidhuber, 1997; Gers et al., 2000), GRU (Cho et al., EMNLP 2014), the LSTM
@@ -34,7 +34,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "input": ("sigmoid", "one"),
-    "forget": ("sigmoid", "coupled", "one"),
+    "forget": ("sigmoid", "coupled"),
     "reset": ("none", "before", "after", "product"),
     "candidate": tuple(ACTIVATIONS),
     "activation": tuple(ACTIVATIONS),
@@ -42,6 +42,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "state": ("memory", "output"),
 }
 """Fields of `GatedCell` to their alternatives."""
+CLIP = 50.0
+"""Bound of the memory, positive and negative (Sak et al., Interspeech 2014): a candidate without
+tanh may make it grow from step to step, and a cell that is drawn must not spoil the weights that it
+shares. The memories of LSTM and GRU stay far below."""
 CANDIDATE = "candidate"
 """Name of the product that the candidate is an activation of, beside those of gates."""
 
@@ -52,7 +56,7 @@ class GatedCell:
 
     Attributes:
         input: Gate of the candidate: a sigmoid of x and h, or one.
-        forget: Gate of the memory: a sigmoid of x and h, coupled (1 minus the input gate), or one.
+        forget: Gate of the memory: a sigmoid of x and h, or coupled (1 minus the input gate).
         reset: Share of h in the candidate: Uh (none), U(rh) (before), r(Uh + b) (after), or
             (1 + Wx + a)(Uh + b) (product), where r is a gate of its own.
         candidate: Activation of the candidate.
@@ -165,9 +169,7 @@ def graph(cell: GatedCell) -> tuple[list[list[tuple[str, int]]], list[int]]:
     fresh = node((share if cell.reset != "product" else f"{cell.candidate}, {share}", 0), *reset)
     gated = [("times input", own["input"])] if "input" in own else []
     memory = [("candidate", fresh), *gated]
-    if "forget" in own or cell.forget == "one":
-        memory.append(("memory", 1))
-    memory += [("times forget", own["forget"])] if "forget" in own else []
+    memory += [("memory", 1), ("times forget", own["forget"])] if "forget" in own else []
     behind = node(*memory)
     active = node((cell.activation, behind))
     return nodes, [active, own["output"]] if "output" in own else [active]
@@ -193,7 +195,7 @@ def _memory(cell: GatedCell) -> str:
     new = "i g" if cell.input == "sigmoid" else "g"
     if cell.forget == "coupled":
         return f"(1 - i) c + {new}" if cell.input == "sigmoid" else new
-    return f"f c + {new}" if cell.forget == "sigmoid" else f"c + {new}"
+    return f"f c + {new}"
 
 
 LSTM_CELL = GatedCell("sigmoid", "sigmoid", "none", "tanh", "tanh", "sigmoid", "memory")

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sif.spaces.rnn.dropout import masked
-from sif.spaces.rnn.gated_cells import ACTIVATIONS, GatedCell
+from sif.spaces.rnn.gated_cells import ACTIVATIONS, CLIP, GatedCell
 
 
 def _gelu_slope(x: Tensor, value: Tensor) -> Tensor:
@@ -100,10 +100,9 @@ class _Fused(torch.autograd.Function):
             _enter(window, step, cell, given[step], matrix, inner)
             gate = dict(zip(names, gates[step].unbind(1), strict=True))
             new, active = window.news[step], window.actives[step]
-            torch.mul(window.fresh[step], gate["input"], out=new) if "input" in gate else (
-                new.copy_(window.fresh[step])
-            )
-            new.add_(_kept(cell, gate, memory))
+            fresh = window.fresh[step]
+            new.copy_(fresh * gate["input"] if "input" in gate else fresh)
+            new.add_(_kept(cell, gate, memory)).clamp_(-CLIP, CLIP)
             active.copy_(ACTIVATIONS[cell.activation](new))
             hidden = outputs[step]
             hidden.copy_(active * gate["output"] if "output" in gate else active)
@@ -116,15 +115,17 @@ class _Fused(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, by_outputs: Tensor, by_state: Tensor) -> tuple[Tensor | None, ...]:
         given, matrix, inner, *kept = ctx.saved_tensors
-        return _backward(ctx.cell, ctx.mask, given, matrix, inner, _Window(*kept),
-                         by_outputs, by_state)  # fmt: skip
+        back = _Backwards(ctx.cell, ctx.mask, given, matrix, _Window(*kept))
+        by_start = back.through_time(by_outputs, by_state)
+        by_inner = None if inner is None else back.by_product[..., back.own :].sum((0, 1))
+        return None, None, back.by_inputs(), by_start, back.by_matrix(), by_inner
 
 
 def _kept(cell: GatedCell, gate: Mapping[str, Tensor], memory: Tensor) -> Tensor | float:
     """What the forget gate leaves of the memory."""
-    if cell.forget == "coupled":
-        return (1 - gate["input"]) * memory if "input" in gate else 0.0
-    return gate["forget"] * memory if "forget" in gate else memory
+    if "forget" in gate:
+        return gate["forget"] * memory
+    return (1 - gate["input"]) * memory if "input" in gate else 0.0
 
 
 def _enter(
@@ -154,81 +155,103 @@ def _enter(
     window.fresh[step] = ACTIVATIONS[cell.candidate](window.inside[step])
 
 
-def _backward(
-    cell: GatedCell, mask: Tensor | None, given: Tensor, matrix: Tensor, inner: Tensor | None,
-    window: _Window, by_outputs: Tensor, by_state: Tensor,
-) -> tuple[Tensor | None, ...]:  # fmt: skip
-    steps, batch, width = window.news.shape
-    names, own = cell.gates, len(cell.gates) * width
-    sigmoid_slopes = window.gates * (1 - window.gates)
-    candidate_slopes = SLOPES[cell.candidate](window.inside, window.fresh)
-    memory_slopes = SLOPES[cell.activation](window.news, window.actives)
-    by_given, by_product = torch.zeros_like(given), given.new_empty(given.shape)
-    by_gates = given.new_empty(batch, len(names), width)
-    by_gate = dict(zip(names, by_gates.unbind(1), strict=True))
-    joint = matrix if cell.reset != "before" else matrix[:, :own]
-    by_hidden, by_memory = by_state
-    for step in reversed(range(steps)):
-        gate = dict(zip(names, window.gates[step].unbind(1), strict=True))
-        total = by_outputs[step] + by_hidden
-        if cell.state == "output":
-            total = total + by_memory
-        active, by_new = total * memory_slopes[step], by_memory
+class _Backwards:
+    """The backward pass of a window.
+
+    Attributes:
+        own: Columns of the gates among all products.
+        by_product: (steps, batch, products x hidden): derivatives by the state's shares.
+    """
+
+    def __init__(
+        self, cell: GatedCell, mask: Tensor | None, given: Tensor, matrix: Tensor, window: _Window
+    ) -> None:
+        self.cell, self.mask, self.given, self.matrix, self.window = (
+            cell, mask, given, matrix, window,
+        )  # fmt: skip
+        self.own = len(cell.gates) * window.news.shape[-1]
+        self.by_product = torch.empty_like(given)
+        self._by_inside = torch.empty_like(window.inside)
+        self._by_gates = torch.empty_like(window.gates[0])
+        self._by_gate = dict(zip(cell.gates, self._by_gates.unbind(1), strict=True))
+        self._sigmoid_slopes = window.gates * (1 - window.gates)
+        self._candidate_slopes = SLOPES[cell.candidate](window.inside, window.fresh)
+        self._memory_slopes = SLOPES[cell.activation](window.news, window.actives)
+        inside = window.news.abs() < CLIP
+        self._unclipped = None if bool(inside.all()) else inside
+
+    def through_time(self, by_outputs: Tensor, by_state: Tensor) -> Tensor:
+        """Fills in the derivatives of all steps; returns that by the state before the window."""
+        by_hidden, by_memory = by_state
+        gates = self.window.gates
+        for step in reversed(range(len(by_outputs))):
+            gate = dict(zip(self.cell.gates, gates[step].unbind(1), strict=True))
+            by_new = self._by_new(step, gate, by_outputs[step] + by_hidden, by_memory)
+            by_memory = self._by_memory(step, gate, by_new)
+            by_hidden = masked(self._by_hidden(step, gate, by_new), self.mask)
+        return torch.stack([by_hidden, by_memory])
+
+    def _by_new(
+        self, step: int, gate: Mapping[str, Tensor], total: Tensor, by_memory: Tensor
+    ) -> Tensor:
+        """By the new memory, of the derivatives by the output and by the next step's memory."""
+        carried = self.cell.state == "memory"
+        total = total if carried else total + by_memory
+        by_new = total * self._memory_slopes[step]
         if "output" in gate:
-            torch.mul(total, window.actives[step], out=by_gate["output"])
-            active = active * gate["output"]
-        by_new = active + by_memory if cell.state == "memory" else active
-        by_memory = _through_memory(cell, gate, by_gate, by_new, window, step)
-        by_inside = by_new * candidate_slopes[step]
+            torch.mul(total, self.window.actives[step], out=self._by_gate["output"])
+            by_new = by_new * gate["output"]
+        by_new = by_new + by_memory if carried else by_new
+        return by_new if self._unclipped is None else by_new * self._unclipped[step]
+
+    def _by_memory(self, step: int, gate: Mapping[str, Tensor], by_new: Tensor) -> Tensor:
+        """By the old memory, and by the gates of memory and candidate."""
+        memory = self.window.memories[step]
         if "input" in gate:
-            by_inside = by_inside * gate["input"]
-        by_share, read = by_inside, window.hiddens[step]
-        by_read = None
-        if cell.reset == "before":
-            by_reset = by_inside @ matrix[:, own:].t()
-            torch.mul(by_reset, read, out=by_gate["reset"])
-            by_read = by_reset * gate["reset"]
-        elif cell.reset == "after":
-            torch.mul(by_inside, window.shares[step], out=by_gate["reset"])
-            by_share = by_inside * gate["reset"]
-        elif cell.reset == "product":
-            by_share = by_inside * (1 + given[step, :, own:])
-        now = by_product[step]
-        torch.mul(by_gates.flatten(1), sigmoid_slopes[step].flatten(1), out=now[:, :own])
-        now[:, own:] = by_share
-        by_given[step, :, own:] = by_inside
-        by_hidden = now[:, : joint.shape[1]] @ joint.t()
-        if by_read is not None:
-            by_hidden = by_hidden + by_read
-        by_hidden = masked(by_hidden, mask)
-    by_given[..., :own] = by_product[..., :own]
-    if cell.reset == "product":
-        by_given[..., own:] *= 1 + window.shares
-    rows = window.hiddens.flatten(0, 1)
-    products = by_product.flatten(0, 1)
-    by_matrix = rows.t() @ products
-    if cell.reset == "before":
-        reset_rows = (window.hiddens * window.gates[:, :, -1]).flatten(0, 1)
-        by_matrix[:, own:] = reset_rows.t() @ products[:, own:]
-    by_inner = None if inner is None else products[:, own:].sum(0)
-    by_start = torch.stack([by_hidden, by_memory])
-    return None, None, by_given, by_start, by_matrix, by_inner
-
-
-def _through_memory(
-    cell: GatedCell, gate: Mapping[str, Tensor], by_gate: Mapping[str, Tensor], by_new: Tensor,
-    window: _Window, step: int,
-) -> Tensor:  # fmt: skip
-    """Writes the derivatives by the gates of memory and candidate; returns that by the memory."""
-    memory = window.memories[step]
-    if "input" in gate:
-        difference = window.fresh[step]
-        if cell.forget == "coupled":
-            difference = difference - memory
-        torch.mul(by_new, difference, out=by_gate["input"])
-    if "forget" in gate:
-        torch.mul(by_new, memory, out=by_gate["forget"])
-        return by_new * gate["forget"]
-    if cell.forget == "coupled":
+            fresh = self.window.fresh[step]
+            difference = fresh if "forget" in gate else fresh - memory
+            torch.mul(by_new, difference, out=self._by_gate["input"])
+        if "forget" in gate:
+            torch.mul(by_new, memory, out=self._by_gate["forget"])
+            return by_new * gate["forget"]
         return by_new * (1 - gate["input"]) if "input" in gate else torch.zeros_like(by_new)
-    return by_new
+
+    def _by_hidden(self, step: int, gate: Mapping[str, Tensor], by_new: Tensor) -> Tensor:
+        """By the output before the step, after dropout, and by all products."""
+        own, matrix, window = self.own, self.matrix, self.window
+        by_inside = torch.mul(by_new, self._candidate_slopes[step], out=self._by_inside[step])
+        if "input" in gate:
+            by_inside.mul_(gate["input"])
+        by_share, beside = by_inside, None
+        if self.cell.reset == "before":
+            by_reset = by_inside @ matrix[:, own:].t()
+            torch.mul(by_reset, window.hiddens[step], out=self._by_gate["reset"])
+            beside = by_reset * gate["reset"]
+        elif self.cell.reset == "after":
+            torch.mul(by_inside, window.shares[step], out=self._by_gate["reset"])
+            by_share = by_inside * gate["reset"]
+        elif self.cell.reset == "product":
+            by_share = by_inside * (1 + self.given[step, :, own:])
+        now = self.by_product[step]
+        torch.mul(self._by_gates.flatten(1), self._sigmoid_slopes[step].flatten(1),
+                  out=now[:, :own])  # fmt: skip
+        now[:, own:] = by_share
+        if beside is not None:
+            return torch.addmm(beside, now[:, :own], matrix[:, :own].t())
+        return now @ matrix.t()
+
+    def by_inputs(self) -> Tensor:
+        """By the inputs' shares."""
+        by_inside = self._by_inside
+        if self.cell.reset == "product":
+            by_inside = by_inside * (1 + self.window.shares)
+        return torch.cat([self.by_product[..., : self.own], by_inside], dim=-1)
+
+    def by_matrix(self) -> Tensor:
+        """By the matrix of the state."""
+        hiddens, products = self.window.hiddens, self.by_product.flatten(0, 1)
+        if self.cell.reset != "before":
+            return hiddens.flatten(0, 1).t() @ products
+        reset = hiddens * self.window.gates[:, :, -1]
+        parts = (hiddens, products[:, : self.own]), (reset, products[:, self.own :])
+        return torch.cat([rows.flatten(0, 1).t() @ part for rows, part in parts], dim=1)

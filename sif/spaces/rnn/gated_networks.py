@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from sif.spaces.rnn.dropout import Masks, TextShape, masked
-from sif.spaces.rnn.gated_cells import ACTIVATIONS, CANDIDATE, CHOICES, GatedCell
+from sif.spaces.rnn.gated_cells import ACTIVATIONS, CANDIDATE, CLIP, GatedCell
 from sif.spaces.rnn.gated_fused import fused
 
 FORGET_BIAS = 1.0
@@ -81,7 +82,7 @@ class Step:
         forget = choose("forget", self.forget(taken))
         share = choose("reset", self.reset())
         fresh = choose("candidate", self.candidate(share))
-        memory = forget * self.memory + taken * fresh
+        memory = (forget * self.memory + taken * fresh).clamp(-CLIP, CLIP)
         active = choose("activation", activations(memory))
         output = choose("output", self.output()) * active
         return output, choose("state", states(memory, output))
@@ -93,7 +94,7 @@ class Step:
     def forget(self, taken: Tensor) -> Alternatives:
         """Gates of the memory, given that of the candidate."""
         gate = partial(self._gate, "forget")
-        return {"sigmoid": gate, "coupled": lambda: 1 - taken, "one": self._one}
+        return {"sigmoid": gate, "coupled": lambda: 1 - taken}
 
     def output(self) -> Alternatives:
         """Gates of the output."""
@@ -103,8 +104,7 @@ class Step:
         """Shares of the hidden state in the candidate."""
 
         def inner() -> Tensor:
-            assert self.weights.inner is not None
-            return self._product(CANDIDATE, self.hidden) + self.weights.inner
+            return self._product(CANDIDATE, self.hidden) + cast(Tensor, self.weights.inner)
 
         return {
             "none": lambda: self._product(CANDIDATE, self.hidden),
@@ -194,5 +194,3 @@ class GatedRecurrence(nn.Module):
         """Outputs (steps, batch, hidden) and the state (2, batch, hidden); no state: zeros."""
         start = x.new_zeros(2, *x.shape[1:]) if state is None else state
         return run_cell(self.weights, self.cell, masked(x, masks.input), start, masks.hidden)
-
-

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import cast
 
 import torch
@@ -123,14 +124,13 @@ def _mixing(gates: Gates, like: Tensor) -> Choose:
     factors = {name: gates.running(name) for name in weights}
 
     def mix(block: str, alternatives: Alternatives) -> Tensor:
-        total: Tensor | None = None
-        for k, compute in enumerate(alternatives.values()):
-            runs = factors[block]
-            if runs is None or runs[k]:
-                part = weights[block][k] * compute()
-                total = part if total is None else total + part
-        assert total is not None
-        return total
+        runs, parts = factors[block], zip(weights[block], alternatives.values(), strict=True)
+        shares = (
+            weight * compute()
+            for k, (weight, compute) in enumerate(parts)
+            if runs is None or runs[k]
+        )
+        return reduce(torch.add, shares)
 
     return mix
 
