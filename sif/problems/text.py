@@ -213,7 +213,7 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
 
     def width(self, design: TextDesign) -> int:
         """Width of a design's states and embeddings."""
-        width, words = self.config.train.hidden, len(self.words)
+        width, words = int(self.config.train.hidden), len(self.words)
         if isinstance(design, RecurrentCell):
             return width
         cell = (4 + 2 * self.nodes) * width**2

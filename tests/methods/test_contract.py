@@ -91,10 +91,10 @@ def images() -> MethodRun:
     )  # fmt: skip
 
 
-def text() -> MethodRun:
+def text(*further: str) -> MethodRun:
     sets = [
         "search.columns=8", "search.bptt=4", "search.hidden=4", "search.nodes=2",
-        "search.steps_per_epoch=2", "methods.nasp.arch_lr=0.1", "train.bptt=6", *BUDGET,
+        "search.steps_per_epoch=2", "methods.nasp.arch_lr=0.1", "train.bptt=6", *BUDGET, *further,
     ]  # fmt: skip
     config = load_config("rnn", sets=sets)
     assert isinstance(config, RNNConfig)
@@ -108,6 +108,7 @@ RUNS: dict[str, Callable[[], MethodRun]] = {
     "sif": lambda: functions("sif", "objective=rating"),
     "cnn": images,
     "rnn": text,
+    "gated": lambda: text("space=gated"),
 }
 PRUNING, DRAWING = ("asap", "bayesnas"), ("asng", "enas")
 NEEDS = {"tpe": "optuna", "nsga2": "pymoo"}

@@ -18,10 +18,9 @@ from sif.data.text.grammar import Grammar, grammar_corpus
 from sif.errors import ConfigError
 from sif.methods.registry import METHODS
 from sif.problems.text import EXPORTED, TextProblem, matched_width, nats, perplexity
-from sif.spaces.rnn.cells import PUBLISHED
-from sif.spaces.rnn.designs import LSTM
+from sif.spaces.rnn.designs import PUBLISHED, TextDesign, recurrence
 from sif.spaces.rnn.dropout import TextShape
-from sif.spaces.rnn.networks import LanguageModel, LSTMRecurrence
+from sif.spaces.rnn.networks import LanguageModel
 from sif.spaces.rnn.supernet import recurrent_cell
 from sif.tracking import NullTracker
 from sif.utils.checkpoint import NoCheckpoint
@@ -82,26 +81,31 @@ def test_every_method_finds_a_cell_that_is_judged_as_it_is(method: str) -> None:
     assert again.history[-1]["judged"] == found.history[-1]["judged"]
 
 
-def test_a_killed_search_goes_on_to_the_same_end() -> None:
-    whole = language().search(NullTracker(), NoCheckpoint())
+@pytest.mark.parametrize("space", ["nasp-ptb", "gated"])
+def test_a_killed_search_goes_on_to_the_same_end(space: str) -> None:
+    sets = (None, f"space={space}")
+    whole = language(*sets).search(NullTracker(), NoCheckpoint())
     keeps = Keeps(dies=1)
     with pytest.raises(InterruptedError):
-        language().search(NullTracker(), keeps)
-    found = language().search(NullTracker(), Keeps(keeps.saved))
+        language(*sets).search(NullTracker(), keeps)
+    found = language(*sets).search(NullTracker(), Keeps(keeps.saved))
     assert found.genotype == whole.genotype
     assert found.history[-1]["judged"] == whole.history[-1]["judged"]
 
 
-def trained(at_work: TextProblem, keeps: Any = None) -> LanguageModel:
-    return at_work.train(PUBLISHED["darts-v1"], NullTracker(), keeps or NoCheckpoint()).network
+def trained(at_work: TextProblem, keeps: Any = None, name: str = "darts-v1") -> LanguageModel:
+    return at_work.train(PUBLISHED[name], NullTracker(), keeps or NoCheckpoint()).network
 
 
-def test_a_killed_training_goes_on_to_the_same_weights() -> None:
-    straight = trained(language())
+@pytest.mark.parametrize("name", ["darts-v1", "gru", "lstm"])
+def test_a_killed_training_goes_on_to_the_same_weights(name: str) -> None:
+    """With dropout of states, which the LSTM has, too."""
+    sets = (None, "train.dropout.hidden=0.2")
+    straight = trained(language(*sets), name=name)
     keeps = Keeps(dies=2)
     with pytest.raises(InterruptedError):
-        trained(language(), keeps)
-    resumed = trained(language(), Keeps(keeps.saved))
+        trained(language(*sets), keeps, name)
+    resumed = trained(language(*sets), Keeps(keeps.saved), name)
     for name, value in straight.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
 
@@ -158,12 +162,16 @@ def test_perplexity_stays_a_number(nats: list[float]) -> None:
     assert perplexity(np.array(nats)) == 1e6
 
 
-def test_an_lstm_of_equal_size_is_as_near_as_can_be() -> None:
+@pytest.mark.parametrize("name", ["lstm", "gru", "elman"])
+def test_a_model_of_equal_size_is_as_near_as_can_be(name: str) -> None:
+    design: TextDesign = PUBLISHED[name]
+
     def size(width: int) -> int:
-        return LanguageModel(TextShape(50, width), LSTMRecurrence(TextShape(50, width))).counted()
+        shape = TextShape(50, width)
+        return LanguageModel(shape, recurrence(design, shape)).counted()
 
     for wanted in (500, 12_345, 200_000):
-        width = matched_width(LSTM, 50, wanted)
+        width = matched_width(design, 50, wanted)
         off = abs(size(width) - wanted)
         assert off <= min(abs(size(w) - wanted) for w in (max(width - 1, 1), width + 1))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from markupsafe import escape
 
 from sif.cli import main as cli
 from sif.core.genotype import read
@@ -18,7 +19,10 @@ from sif.errors import CheckpointError, ShapeError
 from sif.methods.darts import Darts
 from sif.methods.nasp import Nasp
 from sif.problems.text_model import TextModel
+from sif.spaces.rnn import gated_cells
 from sif.spaces.rnn.cells import expression
+from sif.spaces.rnn.gated_cells import PUBLISHED, equations, parse_gated
+from sif.spaces.rnn.gated_supernet import gated_cell
 from sif.spaces.rnn.supercell import BLOCK
 from sif.spaces.rnn.supernet import recurrent_cell
 from sif.tasks.checkpoint import StageFolder
@@ -180,9 +184,69 @@ def test_a_given_cell_is_trained_without_a_search(
     assert found["test"] == document(finished)["test"]
 
 
+@pytest.fixture(scope="module")
+def gated(tmp_path_factory: pytest.TempPathFactory, text: Path) -> Path:
+    run = tmp_path_factory.mktemp("rnn") / "gated"
+    assert cli.main(job(run, text, sets=("space=gated", "baselines=[lstm, gru]"))) == 0
+    return run
+
+
+def test_a_job_with_gated_cells_is_drawn_told_and_served(
+    gated: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cell = gated_cell(read(gated / "genotype.json"))
+    found = document(gated)
+    assert found["genotype"] == gated_cells.expression(cell)
+    assert parse_gated(found["cells"]) == cell
+    plots = {path.name for path in (gated / "plots").iterdir()}
+    drawn = {f"cell-{name}.{kind}" for name in ("searched", "gru") for kind in ("png", "svg")}
+    assert drawn | {"gates-searched.png"} <= plots and "cell-lstm.png" not in plots
+    page = (gated / "report.html").read_text()
+    assert escape("\n".join(equations(cell))) in page
+    assert escape("\n".join(equations(PUBLISHED["gru"]))) in page
+    ours = found["train"]["parameters"]
+    for other in found["baselines"].values():
+        assert abs(other["params"]["parameters"] - ours) < 0.2 * ours
+    assert TextModel.load(gated / "model").network.recurrence.cell == cell
+    assert cli.main(["evaluate", str(gated)]) == 0
+    assert json.loads(capsys.readouterr().out) == pytest.approx(found["test"])
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_a_gated_cell_is_trained_from_its_file_beside_any_space(
+    gated: Path, text: Path, tmp_path: Path
+) -> None:
+    sets = (f"cells={gated / 'genotype.json'}", "baselines=[lstm]")
+    assert cli.main(job(tmp_path / "run", text, sets=sets)) == 0
+    assert document(tmp_path / "run")["test"] == document(gated)["test"]
+
+
+@pytest.mark.usefixtures("without_figures")
+@pytest.mark.parametrize("at", ["search-searched.partial", "train-searched.partial"])
+def test_a_killed_job_with_gated_cells_goes_on_to_the_same_end(
+    at: str, gated: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = StageFolder.write
+
+    def dying(stages: StageFolder, name: str, state: Any) -> None:
+        write(stages, name, state)
+        if name == at:
+            raise Killed
+
+    sets = ("space=gated", "baselines=[lstm, gru]")
+    with monkeypatch.context() as patch:
+        patch.setattr(StageFolder, "write", dying)
+        with pytest.raises(Killed):
+            cli.main(job(tmp_path / "run", text, sets=sets))
+    assert cli.main(["--resume", str(tmp_path / "run"), "--no-tracking", "--quiet"]) == 0
+    assert document(tmp_path / "run")["test"] == document(gated)["test"]
+
+
 @pytest.mark.parametrize(
     ("words", "sets", "message"),
     [
+        ([], ("space=gatd",), "space: expected 'nasp-ptb' or 'gated', found 'gatd'"),
+        ([], ("space=gated", "search.choices={input: [gate]}"), "found 'gate'"),
         (["--dataset", "pbt"], (), "did you mean 'ptb'?"),
         (["--method", "darts"], (), "method: expected one of nasp, darts-1"),
         ([], ("baselines=[lstmm]",), "did you mean 'lstm'?"),

@@ -36,16 +36,18 @@ def expression(design: TextDesign) -> str:
     """A design on one line."""
     if isinstance(design, str):
         return design
-    is_gated = isinstance(design, GatedCell)
-    return gated_cells.expression(design) if is_gated else cells.expression(design)
+    if isinstance(design, GatedCell):
+        return gated_cells.expression(design)
+    return cells.expression(design)
 
 
 def format_design(design: TextDesign) -> str:
     """The text that `parse_design` reads: `LSTM`, or a cell in the form of DARTS' genotypes."""
     if isinstance(design, str):
         return design
-    is_gated = isinstance(design, GatedCell)
-    return gated_cells.format_gated(design) if is_gated else cells.format_cell(design)
+    if isinstance(design, GatedCell):
+        return gated_cells.format_gated(design)
+    return cells.format_cell(design)
 
 
 def parse_design(text: str) -> TextDesign:

@@ -22,7 +22,7 @@ from sif.spaces.rnn.gated_cells import ACTIVATIONS, CLIP, GatedCell
 
 def _gelu_slope(x: Tensor, value: Tensor) -> Tensor:
     density = torch.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
-    return torch.special.ndtr(x) + x * density
+    return cast(Tensor, torch.special.ndtr(x) + x * density)
 
 
 SLOPES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -53,7 +53,7 @@ class GatedWeights(nn.Module):
         matrix = torch.cat([self.matrices[name][:n] for name in products], dim=1)
         bias = torch.cat([self.biases[name] for name in products])
         shares = (x @ matrix).to(x.dtype) + bias
-        return shares.split(n, dim=-1)
+        return tuple(torch.split(shares, n, dim=-1))
 
     def from_hidden(self, products: Sequence[str]) -> Tensor:
         """(hidden, products x hidden): the matrices of the state side by side."""
@@ -119,7 +119,8 @@ class Step:
 
     def _product(self, name: str, state: Tensor) -> Tensor:
         matrix = self.weights.matrices[name]
-        return (state @ matrix[matrix.shape[1] :]).to(state.dtype)
+        product: Tensor = state @ matrix[matrix.shape[1] :]
+        return product.to(state.dtype)
 
     def _gate(self, name: str) -> Tensor:
         return torch.sigmoid(self.given[name] + self._product(name, self.hidden))

@@ -130,7 +130,7 @@ def _mixing(gates: Gates, like: Tensor) -> Choose:
             for k, (weight, compute) in enumerate(parts)
             if runs is None or runs[k]
         )
-        return reduce(torch.add, shares)
+        return cast(Tensor, reduce(torch.add, shares))
 
     return mix
 

@@ -191,10 +191,10 @@ class LSTMRecurrence(nn.Module):
             taken, forget, fresh, output = rows.chunk(4)  # torch's order
             return torch.cat([taken, forget, output, fresh])
 
-        lstm = self.lstm
-        matrix, bias = sorted_rows(lstm.weight_ih_l0), lstm.bias_ih_l0 + lstm.bias_hh_l0
-        given = (x @ matrix.t()).to(x.dtype) + sorted_rows(bias)
-        from_hidden = sorted_rows(lstm.weight_hh_l0).t()
+        weights = self.lstm.get_parameter
+        biases = weights("bias_ih_l0") + weights("bias_hh_l0")
+        given = (x @ sorted_rows(weights("weight_ih_l0")).t()).to(x.dtype) + sorted_rows(biases)
+        from_hidden = sorted_rows(weights("weight_hh_l0")).t()
         return fused_gated(given, state, from_hidden, None, LSTM_CELL, mask)
 
 
