@@ -152,6 +152,21 @@ def test_the_full_search_on_text_runs_small(tmp_path: Path, script: Script) -> N
     assert found["environment"]["device_name"]
 
 
+def test_gated_cells_are_compared_on_validation_alone(script: Script, tmp_path: Path) -> None:
+    entrants, path = ["nasp", "gru", "drawn-1", "lstm"], tmp_path / "rows.csv"
+    search = [f"search.{each}" for each in ("epochs=2", "columns=64", "bptt=16", "hidden=8")]
+    train = [f"train.{each}" for each in ("epochs=1", "columns=64", "bptt=16", "hidden=12")]
+    script("gated_cells", "--entrants", *entrants, "--output", path, "--set",
+           "methods.nasp.warmup=0.5", *search, *train)  # fmt: skip
+    with path.open(newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [row["entrant"] for row in found] == entrants
+    sizes = [int(row["parameters"]) for row in found]
+    assert max(sizes) < 1.15 * min(sizes)
+    assert [row["exported"] != "" for row in found] == [True, False, False, False]
+    assert all(1 < float(row["valid"]) < 30 for row in found)
+
+
 Measured = Callable[..., list[dict[str, str]]]
 
 
