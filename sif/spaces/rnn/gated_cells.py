@@ -39,7 +39,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "candidate": tuple(ACTIVATIONS),
     "activation": tuple(ACTIVATIONS),
     "output": ("sigmoid", "one"),
-    "state": ("memory", "output"),
 }
 """Fields of `GatedCell` to their alternatives."""
 CLIP = 50.0
@@ -62,7 +61,6 @@ class GatedCell:
         candidate: Activation of the candidate.
         activation: Activation of the new memory, which the output gate multiplies.
         output: Gate of the output: a sigmoid of x and h, or one.
-        state: The memory of the next step: the new memory, or the output.
 
     Raises:
         GenotypeError: An unknown alternative.
@@ -74,7 +72,6 @@ class GatedCell:
     candidate: str
     activation: str
     output: str
-    state: str
 
     def __post_init__(self) -> None:
         for name, chosen in asdict(self).items():
@@ -127,8 +124,7 @@ def expression(cell: GatedCell) -> str:
     parts.append(f"g = {_applied(cell.candidate, _inside(cell))}")
     parts.append(f"c = {_memory(cell)}")
     output = _applied(cell.activation, "c")
-    parts.append(f"h = {'o ' if cell.output == 'sigmoid' else ''}{output}")
-    return ", ".join(parts + (["c = h"] if cell.state == "output" else []))
+    return ", ".join([*parts, f"h = {'o ' if cell.output == 'sigmoid' else ''}{output}"])
 
 
 def equations(cell: GatedCell) -> list[str]:
@@ -139,9 +135,7 @@ def equations(cell: GatedCell) -> list[str]:
     lines.append(f"g = {_applied(cell.candidate, _inside(cell, biased=True))}")
     lines.append(f"c' = {_memory(cell)}")
     output = _applied(cell.activation, "c'")
-    lines.append(f"h' = {'o ' if cell.output == 'sigmoid' else ''}{output}")
-    kept = "h'" if cell.state == "output" else "c'"
-    return [*lines, f"next step: h = h', c = {kept}"]
+    return [*lines, f"h' = {'o ' if cell.output == 'sigmoid' else ''}{output}"]
 
 
 INPUTS = ("x, h", "c")
@@ -198,13 +192,13 @@ def _memory(cell: GatedCell) -> str:
     return f"f c + {new}"
 
 
-LSTM_CELL = GatedCell("sigmoid", "sigmoid", "none", "tanh", "tanh", "sigmoid", "memory")
+LSTM_CELL = GatedCell("sigmoid", "sigmoid", "none", "tanh", "tanh", "sigmoid")
 """The LSTM as a point of the space."""
 PUBLISHED: dict[str, GatedCell] = {
-    "gru": GatedCell("sigmoid", "coupled", "after", "tanh", "identity", "one", "memory"),
+    "gru": GatedCell("sigmoid", "coupled", "after", "tanh", "identity", "one"),
     "lstm-cell": LSTM_CELL,
-    "lstm-coupled": GatedCell("sigmoid", "coupled", "none", "tanh", "tanh", "sigmoid", "memory"),
-    "elman": GatedCell("one", "coupled", "none", "tanh", "identity", "one", "memory"),
+    "lstm-coupled": GatedCell("sigmoid", "coupled", "none", "tanh", "tanh", "sigmoid"),
+    "elman": GatedCell("one", "coupled", "none", "tanh", "identity", "one"),
 }
 """Published cells. `lstm-cell` is the LSTM as a point of the space, with the space's first
 weights; `lstm` is torch's. The input gate of `gru` is 1 minus torch's update gate."""

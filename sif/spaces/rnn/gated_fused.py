@@ -106,7 +106,7 @@ class _Fused(torch.autograd.Function):
             active.copy_(ACTIVATIONS[cell.activation](new))
             hidden = outputs[step]
             hidden.copy_(active * gate["output"] if "output" in gate else active)
-            memory = new if cell.state == "memory" else hidden
+            memory = new
         ctx.cell, ctx.mask = cell, mask
         ctx.save_for_backward(given, matrix, inner, *vars(window).values())
         return outputs, torch.stack([hidden, memory])
@@ -195,13 +195,11 @@ class _Backwards:
         self, step: int, gate: Mapping[str, Tensor], total: Tensor, by_memory: Tensor
     ) -> Tensor:
         """By the new memory, of the derivatives by the output and by the next step's memory."""
-        carried = self.cell.state == "memory"
-        total = total if carried else total + by_memory
         by_new = total * self._memory_slopes[step]
         if "output" in gate:
             torch.mul(total, self.window.actives[step], out=self._by_gate["output"])
             by_new = by_new * gate["output"]
-        by_new = by_new + by_memory if carried else by_new
+        by_new = by_new + by_memory
         return by_new if self._unclipped is None else by_new * self._unclipped[step]
 
     def _by_memory(self, step: int, gate: Mapping[str, Tensor], by_new: Tensor) -> Tensor:

@@ -84,8 +84,7 @@ class Step:
         fresh = choose("candidate", self.candidate(share))
         memory = (forget * self.memory + taken * fresh).clamp(-CLIP, CLIP)
         active = choose("activation", activations(memory))
-        output = choose("output", self.output()) * active
-        return output, choose("state", states(memory, output))
+        return choose("output", self.output()) * active, memory
 
     def input(self) -> Alternatives:
         """Gates of the candidate."""
@@ -132,11 +131,6 @@ class Step:
 def activations(x: Tensor) -> Alternatives:
     """Every activation of some values."""
     return {name: partial(function, x) for name, function in ACTIVATIONS.items()}
-
-
-def states(memory: Tensor, output: Tensor) -> Alternatives:
-    """Memories that the next step may read."""
-    return {"memory": lambda: memory, "output": lambda: output}
 
 
 def unroll(

@@ -21,7 +21,7 @@ from sif.core.probe import Candidate, Factors, probe
 from sif.errors import GenotypeError
 from sif.spaces.cell_space import CellSpace
 from sif.spaces.rnn.dropout import TextShape
-from sif.spaces.rnn.gated_cells import CANDIDATE, CHOICES, GatedCell, expression
+from sif.spaces.rnn.gated_cells import CANDIDATE, CHOICES, LSTM_CELL, GatedCell, expression
 from sif.spaces.rnn.gated_networks import (
     Alternatives,
     Choose,
@@ -57,7 +57,11 @@ class GatedSpace(CellSpace):
     ) -> None:
         super().__init__()
         self.shape, self.dropout, self.precision = shape, dropout, precision
-        self.blocks = tuple(Block(name, operations) for name, operations in CHOICES.items())
+        # A search starts at the LSTM.
+        self.blocks = tuple(
+            Block(name, operations, default_op=getattr(LSTM_CELL, name))
+            for name, operations in CHOICES.items()
+        )
         self.model = LanguageModel(shape, GatedWeights(shape, PRODUCTS, inner_bias=True))
 
     @property

@@ -43,7 +43,7 @@ from sif.spaces.rnn.supernet import TextBatch
 F64 = torch.float64
 SHAPE = TextShape(vocabulary=11, hidden=5)
 EVERY = [GatedCell(*chosen) for chosen in itertools.product(*CHOICES.values())]
-SOME = [*PUBLISHED.values(), *EVERY[::61]]
+SOME = [*PUBLISHED.values(), *EVERY[::37]]
 """Published cells, and a sample in which every alternative of every choice occurs."""
 
 
@@ -138,7 +138,7 @@ def test_the_gru_is_a_point_of_the_space() -> None:
 
 def test_a_step_by_hand() -> None:
     """One number: x = 1, h = 2, c = 3; every matrix is 0 but for what is said here."""
-    cell = GatedCell("sigmoid", "sigmoid", "product", "relu", "tanh", "sigmoid", "output")
+    cell = GatedCell("sigmoid", "sigmoid", "product", "relu", "tanh", "sigmoid")
     recurrence = GatedRecurrence(TextShape(2, 1), cell).double()
     weights = recurrence.weights
     with torch.no_grad():
@@ -155,10 +155,7 @@ def test_a_step_by_hand() -> None:
     given = 0.5 + 0.1
     memory = 2 / 3 * 3 + 3 / 4 * (given + (1 + given) * (0.25 * 2 + 1))
     assert outputs.item() == pytest.approx(0.5 * math.tanh(memory))
-    assert behind.flatten().tolist() == pytest.approx([outputs.item()] * 2)
-    kept = GatedRecurrence(TextShape(2, 1), replace(cell, state="memory")).double()
-    kept.load_state_dict(recurrence.state_dict())
-    assert kept(x, state, Masks())[1].flatten().tolist() == pytest.approx([outputs.item(), memory])
+    assert behind.flatten().tolist() == pytest.approx([outputs.item(), memory])
 
 
 @pytest.mark.parametrize("dropped", [False, True])
@@ -183,7 +180,7 @@ def test_outputs_and_every_gradient_are_those_of_the_plain_loop(dropped: bool) -
 
 
 def test_a_memory_that_grows_is_clipped_and_gives_no_gradient_there() -> None:
-    cell = GatedCell("one", "sigmoid", "none", "identity", "identity", "one", "memory")
+    cell = GatedCell("one", "sigmoid", "none", "identity", "identity", "one")
     recurrence = made(cell, scale=6)
     x, state = window(steps=12)
     outputs, behind = recurrence(x, state, Masks())
@@ -246,7 +243,7 @@ def test_equations_and_expression_of_the_lstm() -> None:
     )
     assert equations(LSTM_CELL)[2:] == [
         "o = sigmoid(Wo x + Uo h + bo)", "g = tanh(W x + b + U h)", "c' = f c + i g",
-        "h' = o tanh(c')", "next step: h = h', c = c'",
+        "h' = o tanh(c')",
     ]  # fmt: skip
 
 
@@ -315,7 +312,7 @@ def test_all_products_learn_and_rows_estimate_the_gates() -> None:
         assert parameter.grad is not None and parameter.grad.any(), name
 
 
-@pytest.mark.parametrize("cell", [LSTM_CELL, PUBLISHED["gru"], EVERY[700]])
+@pytest.mark.parametrize("cell", [LSTM_CELL, PUBLISHED["gru"], EVERY[350]])
 def test_a_model_step_by_step_is_the_model_over_a_window(cell: GatedCell) -> None:
     torch.manual_seed(11)
     model = LanguageModel(SHAPE, GatedRecurrence(SHAPE, cell)).double()
