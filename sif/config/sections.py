@@ -168,6 +168,14 @@ class SearchSection(Section):
         "blocks that are not named keep all; the page of a run names blocks and operations"
     )  # fmt: skip
     finish: FinishSection = FinishSection()
+    objectives: Names = Field(
+        (), description="costs to search by beside the error, with or without a bound, such as "
+        "[parameters, latency <= 2] (sif objectives)"
+    )  # fmt: skip
+    pick: str = Field(
+        "error", description="point of the front that a sampler with objectives returns: error, "
+        "knee, an objective's name (its lowest), or a number, by rising error"
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _one_budget(self) -> SearchSection:

@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from sif.core.bounds import CostBound
 from sif.core.gates import Gates, Selection
 from sif.core.space import Batch, Space, Stateful
 
@@ -42,6 +43,8 @@ class Plan:
         resting: Number of first weight steps before the first architecture step.
         lr: First step size of the weights.
         continuous_lr: Adam step size of continuous architecture parameters, such as P and Q.
+        bounds: On the costs of the selection that the search returns.
+        objectives: Number of objectives beside the error.
     """
 
     steps: int
@@ -49,6 +52,8 @@ class Plan:
     resting: int = 0
     lr: float = 0.025
     continuous_lr: float = 3e-3
+    bounds: tuple[CostBound, ...] = ()
+    objectives: int = 0
 
 
 @runtime_checkable
@@ -171,6 +176,21 @@ class TakesSeconds(AskTell, Protocol):
         Args:
             selection: The selection that `ask` gave.
             seconds: CPU time of its training and its judgment.
+        """
+        ...
+
+
+@runtime_checkable
+class TakesObjectives(AskTell, Protocol):
+    """A sampler that searches by further objectives than the error."""
+
+    def measured(self, selection: Selection, values: Sequence[float], excess: float) -> None:
+        """Takes the values of a selection, just before `tell` has its result.
+
+        Args:
+            selection: The selection that `ask` gave.
+            values: Of the objectives beside the error, in the order of `search.objectives`.
+            excess: How far they exceed their bounds, as a share; 0: they keep them.
         """
         ...
 

@@ -29,6 +29,7 @@ class MethodKind:
         ends: Whether a sampler asks for a bounded number of selections by itself.
         own_weights: Whether it also works on blocks with `Block.own_weights`, where weights belong
             to whole combinations; samplers always do.
+        bounded: Whether it keeps `Plan.bounds`; samplers need not.
         arch_every: Weight steps per architecture step; None: the section's.
 
     Raises:
@@ -41,6 +42,7 @@ class MethodKind:
     samples: bool = False
     ends: bool = False
     own_weights: bool = False
+    bounded: bool = False
     arch_every: int | None = None
 
     def __post_init__(self) -> None:

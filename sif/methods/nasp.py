@@ -17,11 +17,12 @@ from pydantic import Field, PlainValidator
 from torch import Tensor
 
 from sif.config.sections import Chance, Fraction, NonNegative, Rate, Share, Whole
+from sif.core.bounds import project_within
 from sif.core.exploration import epsilon_greedy_gates, probe_factors, round_robin_gates
 from sif.core.gates import Alpha, Block, Gates, Probing, Selection
 from sif.core.method import ArchParameters, ArchReport, Plan
 from sif.core.probe import gate_gradient
-from sif.core.proximal import box, complexity_gradient, initial_alpha, project
+from sif.core.proximal import box, complexity_gradient, initial_alpha
 from sif.core.space import Batch, ReplacementScored, Space
 from sif.errors import ConfigError
 from sif.methods.kind import MethodKind
@@ -155,7 +156,8 @@ class Nasp:
         self._blocks = space.blocks
         self._generator = generator
         self._alpha = initial_alpha(space.blocks, generator)
-        self._gates = project(self._alpha, space.blocks)
+        self._bounds = plan.bounds
+        self._gates = project_within(self._alpha, space.blocks, self._bounds)
         self._trained, self._trained_since = Selection({}), 0  # selection, weight step
         self._path: dict[Selection, int] = {}  # to the sum of the architecture steps that it held
         self._arch_steps = 0
@@ -202,7 +204,7 @@ class Nasp:
             alpha.grad = score[name].to(alpha) + penalty[name]
         self._optimizer.step()
         # Projected before C2 is restored, which may tie alphas that the step told apart.
-        self._gates = project(self._alpha, self._blocks)
+        self._gates = project_within(self._alpha, self._blocks, self._bounds)
         boxed = ALPHA_CONSTRAINTS[self.settings.alpha_constraint](self._alpha, self._blocks)
         for name, alpha in self._alpha.items():
             alpha.copy_(boxed[name])
@@ -256,4 +258,4 @@ class Nasp:
         self._arch_steps = state.get("arch_steps", 0)
 
 
-NASP = MethodKind(Nasp, Nasp.Settings, own_weights=True)
+NASP = MethodKind(Nasp, Nasp.Settings, own_weights=True, bounded=True)

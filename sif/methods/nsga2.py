@@ -11,11 +11,13 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import numpy as np
+import torch
 from pydantic import Field
 
 from sif.core.gates import Selection
+from sif.core.method import Plan
 from sif.core.space import Space
-from sif.methods.kind import MethodKind, seeded
+from sif.methods.kind import MethodKind
 from sif.methods.sampler import Evaluated, Sampler, bounded, undominated
 from sif.methods.settings import MethodSettings
 from sif.utils.optional import library
@@ -37,6 +39,7 @@ class Nsga2(Sampler):
         space: Gives the blocks.
         seed: Of all that is drawn.
         settings: Of the method.
+        objectives: Number of objectives beside the error; 0: the cost of the selection is one.
 
     Raises:
         ConfigError: pymoo is not installed.
@@ -44,44 +47,51 @@ class Nsga2(Sampler):
 
     Settings = Nsga2Settings
 
-    def __init__(self, space: Space, seed: int, settings: Nsga2Settings) -> None:
-        self._population = settings.population
+    def __init__(
+        self, space: Space, seed: int, settings: Nsga2Settings, objectives: int = 0
+    ) -> None:
+        self._population, self._others = settings.population, objectives or 1
         super().__init__(space, seed)
 
     def _restart(self) -> None:
-        self._algorithm = _algorithm(self.selections.sizes, self._population, self.seed)
+        self._algorithm = _algorithm(
+            self.selections.sizes, self._population, self.seed, 1 + self._others
+        )
         self._infill: Any = None
-        self._objectives: list[tuple[float, float]] = []
+        self._told: list[Evaluated] = []
 
     def _next(self) -> Selection | None:
         if self._infill is None:
             self._infill = self._algorithm.ask()
             if self._infill is None or not len(self._infill):
                 return None  # nothing can be bred that the population does not have
-        return self.selections.from_row([int(x) for x in self._infill[len(self._objectives)].X])
+        return self.selections.from_row([int(x) for x in self._infill[len(self._told)].X])
 
     def ahead(self, most: int) -> list[Selection]:
         """The rest of the generation, see `sif.core.method.AsksAhead`."""
         if self.ask() is None:
             return []
-        rows = self._infill[len(self._objectives) :][:most]
+        rows = self._infill[len(self._told) :][:most]
         return [self.selections.from_row([int(x) for x in row.X]) for row in rows]
 
     def _learn(self, result: Evaluated) -> None:
-        self._objectives.append((result.error, result.cost))
-        if len(self._objectives) == len(self._infill):
+        self._told.append(result)
+        if len(self._told) == len(self._infill):
             errors = bounded([told.error for told in (*self.results, result)])
-            costs = [cost for _, cost in self._objectives]
-            self._infill.set("F", np.column_stack([errors[-len(costs) :], costs]))
+            others = [told.others for told in self._told]
+            self._infill.set("F", np.column_stack([errors[-len(others) :], others]))
+            # Those that keep the bounds come before all others (Deb, 2002, section VI).
+            self._infill.set("G", np.array([[told.excess] for told in self._told]))
             self._algorithm.tell(infills=self._infill)
-            self._infill, self._objectives = None, []
+            self._infill, self._told = None, []
 
     def front(self) -> list[Evaluated]:
-        """The results that no other result dominates in error and cost, by rising cost."""
-        return [self.results[n] for n in undominated([(t.error, t.cost) for t in self.results])]
+        """The results that no other result dominates, by rising last objective."""
+        points = [(t.error, *t.others) for t in self.results]
+        return [self.results[n] for n in undominated(points)]
 
 
-def _algorithm(sizes: tuple[int, ...], population: int, seed: int) -> Any:
+def _algorithm(sizes: tuple[int, ...], population: int, seed: int, objectives: int) -> Any:
     nsga2, core, crossover, sampling, mutation = (
         library(f"pymoo.{module}", "method nsga2", extra="bench")
         for module in (
@@ -97,7 +107,9 @@ def _algorithm(sizes: tuple[int, ...], population: int, seed: int) -> Any:
             changed = random_state.random(X.shape) < 1 / len(upper)
             return np.where(changed, drawn, X)
 
-    problem = core.Problem(n_var=len(sizes), n_obj=2, xl=0 * upper, xu=upper, vtype=int)
+    problem = core.Problem(
+        n_var=len(sizes), n_obj=objectives, n_ieq_constr=1, xl=0 * upper, xu=upper, vtype=int
+    )
     algorithm = nsga2.NSGA2(
         pop_size=population,
         sampling=sampling.IntegerRandomSampling(),
@@ -110,4 +122,9 @@ def _algorithm(sizes: tuple[int, ...], population: int, seed: int) -> Any:
     return algorithm
 
 
-NSGA2 = MethodKind(seeded(Nsga2), Nsga2.Settings, samples=True)
+def _made(space: Space, settings: Nsga2Settings, plan: Plan, draws: torch.Generator) -> Nsga2:
+    """A genetic search for low error at low cost, each selection trained from scratch."""
+    return Nsga2(space, draws.initial_seed() % 2**32, settings, plan.objectives)
+
+
+NSGA2 = MethodKind(_made, Nsga2.Settings, samples=True)

@@ -50,15 +50,20 @@ class Popnas(Progressive):
         self._seconds[selection] = seconds
 
     def _best(self, pool: Sequence[Selection]) -> list[Selection]:
-        times = [
-            self._seconds.get(result.selection, 0.0) if self._measured else result.cost
-            for result in self.results
-        ]
         errors = self._predicted_errors(pool)
-        points = list(zip(errors, self._predicted(times, pool), strict=True))
-        front = undominated(points)[::-1]  # from the best and slowest to the fastest
+        others = [self._predicted(values, pool) for values in self._costs()]
+        points = list(zip(errors, *others, strict=True))
+        front = sorted(undominated(points), key=points.__getitem__)  # from the best on
         last, most = len(front) - 1, min(len(front), self._settings.beam)
         return [pool[front[n * last // max(most - 1, 1)]] for n in range(most)]
+
+    def _costs(self) -> Sequence[Sequence[float]]:
+        """Of each objective beside the error its values for all results."""
+        if any(result.values for result in self.results):
+            return list(zip(*(result.values for result in self.results), strict=True))
+        if not self._measured:
+            return [[result.cost for result in self.results]]
+        return [[self._seconds.get(result.selection, 0.0) for result in self.results]]
 
     def state_dict(self) -> dict[str, Any]:
         """The seed, all results and their seconds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,11 +26,20 @@ class Evaluated:
         selection: The selection that `ask` gave.
         error: Of it, by validation.
         cost: Of it.
+        values: Of the objectives beside the error; empty: the cost is the only one.
+        excess: How far the values exceed their bounds, as a share.
     """
 
     selection: Selection
     error: float
     cost: float
+    values: tuple[float, ...] = ()
+    excess: float = 0.0
+
+    @property
+    def others(self) -> tuple[float, ...]:
+        """What is to be low beside the error."""
+        return self.values or (self.cost,)
 
 
 def bounded(errors: Sequence[float]) -> list[float]:
@@ -41,14 +51,15 @@ def bounded(errors: Sequence[float]) -> list[float]:
     return [min(error, worst) for error in errors]
 
 
-def undominated(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Numbers of the points that no other is as low as in both and lower in one.
+def undominated(points: Sequence[tuple[float, ...]]) -> list[int]:
+    """Numbers of the points that no other is as low as in all coordinates and lower in one.
 
-    By rising second coordinate; of equals the first.
+    By rising last coordinate; of equals the first.
     """
     kept: list[int] = []
     for number in sorted(range(len(points)), key=lambda n: points[n][::-1]):
-        if not kept or points[number][0] < points[kept[-1]][0]:
+        point = points[number]
+        if not any(all(map(operator.le, points[one], point)) for one in kept):
             kept.append(number)
     return kept
 
@@ -70,6 +81,7 @@ class Sampler(ABC):
 
     def _begin(self) -> None:
         self.results: list[Evaluated] = []
+        self._values: tuple[tuple[float, ...], float] | None = None
         self._asked: Selection | None = None
         self._restart()
 
@@ -94,10 +106,17 @@ class Sampler(ABC):
         """Takes the result of a selection; an infinite error counts as `WORST`."""
         if selection != self._asked:
             raise ShapeError("sampler: expected the result of the selection that `ask` gave")
-        result = Evaluated(selection, error if math.isfinite(error) else WORST, cost)
+        values, excess = self._values or ((), 0.0)
+        self._values = None
+        error = error if math.isfinite(error) else WORST
+        result = Evaluated(selection, error, cost, values, excess)
         self._learn(result)
         self.results.append(result)
         self._asked = None
+
+    def measured(self, selection: Selection, values: Sequence[float], excess: float) -> None:
+        """Takes the objectives of a selection, see `sif.core.method.TakesObjectives`."""
+        self._values = tuple(values), excess
 
     def best_selection(self) -> Selection:
         """The best result so far, the first of equals; before any, the selection of `ask`."""
@@ -110,7 +129,9 @@ class Sampler(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """The seed and all results."""
-        results = [[t.selection.to_lists(), t.error, t.cost] for t in self.results]
+        results = [
+            [t.selection.to_lists(), t.error, t.cost, [*t.values], t.excess] for t in self.results
+        ]
         return {"seed": self.seed, "told": results}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -121,11 +142,13 @@ class Sampler(ABC):
         """
         self.seed = state["seed"]
         self._begin()
-        for operations, error, cost in state["told"]:
+        for operations, error, cost, *measured in state["told"]:
             selection = Selection(operations)
             if self.ask() != selection:
                 raise CheckpointError(
                     f"{type(self).__name__}: expected the same selections as before, "
                     "found others; was a library updated since?"
                 )
+            if measured and measured[0]:  # none without objectives, and in earlier versions
+                self.measured(selection, *measured)
             self.tell(selection, error, cost)

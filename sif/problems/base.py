@@ -19,6 +19,7 @@ from torch import nn
 
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
+from sif.core.pieces import Pieces
 from sif.core.selections import Selections
 from sif.core.stream import Checkpointer, Stream
 from sif.errors import ConfigError
@@ -27,6 +28,7 @@ from sif.evaluation.metrics import higher_is_better, merit
 from sif.methods.configuration import configured
 from sif.search.loop import SearchResult
 from sif.search.narrowed import judging, narrowed
+from sif.search.objectives import Objectives, measured
 from sif.search.run import MethodRun, lowering
 from sif.tracking import NullTracker, Tracker
 from sif.training.loop import TrainResult, TrainSettings
@@ -264,14 +266,31 @@ class Problem(ABC, Generic[Design, Network]):
             schedule: Of their step size.
             further: Of `MethodRun`.
         """
-        make: Callable[[bool], Any] = self.space
+        make: Callable[[bool], Any] = self.objectives.priced(self.space)
         judge: Callable[[Any, Gates], float] = self.judge
         if choices := self.config.search.choices:
             make, judge = narrowed(make, choices), judging(judge)
         return MethodRun(
             make, self.streams, judge, self.judged, self.config.search,
-            make_optimizer, schedule, self.runtime, methods=self.config.method_values(), **further,
+            make_optimizer, schedule, self.runtime, methods=self.config.method_values(),
+            objectives=self.objectives, **further,
         )  # fmt: skip
+
+    def pieces(self) -> Pieces | None:
+        """The pieces of the networks that trainings give; None: they are no sums of pieces."""
+        return None
+
+    @cached_property
+    def objectives(self) -> Objectives:
+        """The objectives of the search beside the error.
+
+        Raises:
+            ConfigError: Objectives that nobody has, or networks that are no sums of pieces.
+        """
+        asked = self.config.search.objectives
+        pieces = self.pieces() if asked else None
+        space = getattr(self.config, "space", "this one")
+        return measured(asked, pieces, self.runtime, str(space))
 
     def loop_settings(self, **further: Any) -> TrainSettings:
         """Settings of the loop: those of the section `train` of the same names, and `further`."""
@@ -286,6 +305,8 @@ class Problem(ABC, Generic[Design, Network]):
     def changed(self, **attributes: Any) -> Self:
         """The same problem on the same data, with other attributes, such as `config`."""
         other = copy.copy(self)
+        if "config" in attributes:
+            vars(other).pop("objectives", None)
         vars(other).update(attributes)
         return other
 

@@ -17,6 +17,7 @@ from torch.optim.swa_utils import update_bn
 from sif.config.cnn import AugmentationConfig, CNNConfig
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
+from sif.core.pieces import Pieces
 from sif.core.stream import Checkpointer, Stream
 from sif.data.images.augment import Augmentation, Preparation, Statistics, channel_statistics
 from sif.data.images.dataset import Images
@@ -31,7 +32,9 @@ from sif.search.run import MethodRun
 from sif.spaces.cnn.cells import Cells
 from sif.spaces.cnn.networks import AUXILIARIES, HALVINGS, CellNetwork, Layout
 from sif.spaces.cnn.operations import multiply_adds
+from sif.spaces.cnn.pieces import network_pieces
 from sif.spaces.cnn.supernet import (
+    SPECS,
     CNNSpace,
     ImageBatch,
     cells_of,
@@ -258,6 +261,14 @@ class ImageProblem(Problem[Cells, CellNetwork]):
             network = CellNetwork(design, layout)
         placed: CellNetwork = self.placed(network)
         return placed
+
+    def pieces(self) -> Pieces:
+        """The pieces of the networks that are trained, for one image."""
+        settings = self.config.train
+        layout = self.layout(settings.channels, settings.cells, stem=settings.stem)
+        like = torch.zeros(1, device=self.runtime.device, dtype=self.runtime.dtype)
+        operations = SPECS[self.config.space]
+        return network_pieces(operations, layout, self.shape[:2], self.placed, like)
 
     def train(
         self, design: Cells, tracker: Tracker, checkpointer: Checkpointer,

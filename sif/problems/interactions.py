@@ -18,6 +18,7 @@ from sif.config import CFConfig, TrainConfig
 from sif.config.cf import OWN_STAGES
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
+from sif.core.pieces import Pieces
 from sif.core.stream import Checkpointer, Stream
 from sif.data.features import Features
 from sif.data.interactions import Interactions, Split, few_users, some_users
@@ -52,6 +53,7 @@ from sif.spaces.interaction.design import (
     ENCODING_BLOCK,
     FEATURES_BLOCK,
     LOSS_BLOCK,
+    OPERATION_BLOCK,
     PRODUCT,
     SEARCHED_LOSSES,
     SIMILARITY_BLOCK,
@@ -67,9 +69,12 @@ from sif.spaces.interaction.losses import (
     LossSettings,
     Weighting,
 )
+from sif.spaces.interaction.pieces import function_pieces
 from sif.spaces.interaction.registry import LOSSES, SPACES, design_of, expression
 from sif.spaces.interaction.space_kind import InteractionSpace, NamedLoss, SpaceContext
 from sif.spaces.interaction.sparse_rows import RowAdam
+from sif.spaces.interaction.supernet import FunctionSpace
+from sif.spaces.interaction.transforms import PRIMITIVES, Mlp
 from sif.spaces.interaction.user_blocks import BlockStream
 from sif.tracking import Tracker
 from sif.training.apart import RowsApart
@@ -476,6 +481,19 @@ class InteractionProblem(Problem[Genotype, InteractionNetwork]):
     def network(self, design: Genotype) -> InteractionNetwork:
         """An untrained network on this data, the same first weights for equal functions."""
         return self._network(design_of(design, self.fields))
+
+    def pieces(self) -> Pieces | None:
+        """The pieces of functions that look vectors up; None of other spaces."""
+        space = self.space()
+        if not isinstance(space, FunctionSpace):
+            return None
+        operations = {operation.name: operation for operation in space.operations}
+        return function_pieces(
+            OPERATION_BLOCK, operations, self.fields,
+            {name: PRIMITIVES[name] for name in space.spec.transforms},
+            [Mlp.from_numbers(mlp.state_dict()) for mlp in space.transforms],
+            self.shape(self.config.train.dimension), space.reference_tensor(),
+        )  # fmt: skip
 
     def _network(self, design: Design) -> InteractionNetwork:
         draws = generator(self.runtime, "train", "network", device=torch.device("cpu"))

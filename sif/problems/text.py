@@ -21,6 +21,7 @@ from torch.optim.swa_utils import update_bn
 from sif.config.rnn import RNNConfig
 from sif.core.gates import Gates
 from sif.core.genotype import Genotype
+from sif.core.pieces import Pieces
 from sif.core.stream import Checkpointer, Stream
 from sif.data.text.corpus import Corpus
 from sif.data.text.stream import Carry, TextStream, text_batches
@@ -29,11 +30,13 @@ from sif.problems.base import ADAM, Problem, Progress, Trained, quiet
 from sif.problems.text_model import TextModel
 from sif.search.run import MethodRun
 from sif.spaces.rnn import designs
-from sif.spaces.rnn.cells import RecurrentCell
+from sif.spaces.rnn.cells import ACTIVATIONS, RecurrentCell
 from sif.spaces.rnn.designs import TextDesign
 from sif.spaces.rnn.dropout import TextShape, draw_masks
 from sif.spaces.rnn.gated_supernet import GatedSpace
 from sif.spaces.rnn.networks import LanguageModel, cross_entropy, penalties
+from sif.spaces.rnn.pieces import model_pieces
+from sif.spaces.rnn.supercell import BLOCK, SPACE
 from sif.spaces.rnn.supernet import RNNSpace, TextBatch
 from sif.tracking import Tracker
 from sif.training.averaging import Averaged
@@ -218,6 +221,15 @@ class TextProblem(Problem[TextDesign, LanguageModel]):
             return width
         cell = (4 + 2 * self.nodes) * width**2
         return matched_width(design, words, words * (width + 1) + cell)
+
+    def pieces(self) -> Pieces | None:
+        """The pieces of the models that are trained, for one window of one text."""
+        if self.config.space != SPACE:
+            return None
+        settings = self.config.train
+        shape = TextShape(len(self.words), settings.hidden, self.config.search.nodes)
+        like = torch.zeros(1, device=self.runtime.device, dtype=self.runtime.dtype)
+        return model_pieces(BLOCK, tuple(ACTIVATIONS), shape, settings.bptt, like)
 
     def train(
         self, design: TextDesign, tracker: Tracker, checkpointer: Checkpointer,

@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from sif.core.gates import Block, Selection
 from sif.core.genotype import Genotype
-from sif.core.method import AsksAhead, AsksLength, AskTell, TakesSeconds
+from sif.core.method import AsksAhead, AsksLength, AskTell, TakesObjectives, TakesSeconds
 from sif.core.space import Space
 from sif.core.stream import Checkpointer
 from sif.errors import BudgetError, DivergedError
@@ -40,6 +40,7 @@ from sif.search.candidate import (
     train_apart,
     train_candidate,
 )
+from sif.search.front import ERROR, picked, shortfalls
 from sif.search.history import numbers, rows_of
 from sif.search.loop import SearchResult, SearchSettings
 from sif.tracking import Tracker
@@ -62,12 +63,17 @@ class SampleSettings:
             another limit.
         seconds: CPU seconds: none is begun that at the mean cost so far would not fit, and none
             runs on beyond; None: no such limit.
+        objectives: Beside the error, each with its bound, infinite where it has none; the judge
+            measures them. With objectives the best is not trained on where a budget is left.
+        pick: Which point of their front is returned, see `sif.search.front.check_pick`.
     """
 
     candidate: SearchSettings
     continuous_lr: float
     epochs: int | None = None
     seconds: float | None = None
+    objectives: Mapping[str, float] = field(default_factory=dict)
+    pick: str = ERROR
 
 
 @dataclass
@@ -147,6 +153,7 @@ class _Sampling:
         self.ends: dict[Selection, State] = {}  # where those can go on that may be asked for again
         self.trained: dict[str, Tensor] = {}
         self.best: _Best | None = None
+        self.pool: dict[Selection, _Best] = {}  # all that were judged, where several objectives do
         self.kept: State | None = None
         self.finished = False
         self.blocks: Sequence[Block] = ()
@@ -163,6 +170,7 @@ class _Sampling:
             "lengths": list(self.lengths.values()),
             "ends": [[selection.to_lists(), end] for selection, end in self.ends.items()],
             "best": self.best and self.best.state(),
+            "pool": [one.state() for one in self.pool.values()],
             "method": self.method.state_dict(),
             "inner": inner,
         }
@@ -175,6 +183,8 @@ class _Sampling:
         self.lengths = dict(zip(self.known, lengths, strict=True))
         self.ends = {Selection(lists): end for lists, end in state.get("ends", [])}
         self.best = state["best"] and _Best.of(state["best"])
+        pool = map(_Best.of, state.get("pool", ()))  # none in earlier versions
+        self.pool = {one.selection: one for one in pool}
         self.method.load_state_dict(state["method"])
 
     @property
@@ -250,6 +260,8 @@ class _Sampling:
                 return wanted if self.fits(wanted.added) else None
             self.repeats += 1
             with self.on_clock():
+                if selection in self.pool:
+                    self._measure(selection, self.pool[selection].judged)
                 self.method.tell(selection, *self.known[selection])
         return None
 
@@ -277,7 +289,7 @@ class _Sampling:
     def _further(self) -> _Wanted | None:
         """The training of the best candidate for as long again, where a budget is left."""
         self.finished = True
-        if not self.limited or self.best is None or self.kept is None:
+        if self.settings.objectives or not self.limited or self.best is None or self.kept is None:
             return None
         length = self.kept["epoch"] + self.whole
         wanted = self._stretch(_Wanted(self.best.selection, length, self.kept, self.best))
@@ -300,6 +312,7 @@ class _Sampling:
         with self.on_clock():
             if isinstance(self.method, TakesSeconds):
                 self.method.took(selection, sharing().told(trained.cpu_seconds))
+            self._measure(selection, judged)
             self.method.tell(selection, error, cost)
         self._keep_open(selection, trained.end)
         if found is None or error == math.inf:
@@ -310,7 +323,23 @@ class _Sampling:
             number = len(self.known)
             best = _Best(selection, number, found.genotype, found.valid_loss, dict(judged))
             self.best, self.kept = best, trained.end
+        if self.settings.objectives:
+            of_it = found.genotype, found.valid_loss, dict(judged)
+            self.pool[selection] = _Best(selection, len(self.known), *of_it)
         self._enter(selection, best, found, judged)
+
+    def _measure(self, selection: Selection, judged: Mapping[str, float]) -> None:
+        """Tells the method of the objectives of a selection, where there are some."""
+        bounds = self.settings.objectives
+        if not bounds or not isinstance(self.method, TakesObjectives):
+            return
+        if judged:
+            values = [judged[name] for name in bounds]
+        else:  # it diverged: as bad as the worst that is known
+            others = [one.judged for one in self.pool.values()] or [dict.fromkeys(bounds, 0.0)]
+            values = [max(other[name] for other in others) for name in bounds]
+        excess = shortfalls([[0.0, *values]], list(bounds.values()))[0]
+        self.method.measured(selection, values, excess)
 
     def _keep_open(self, selection: Selection, end: State | None) -> None:
         """Keeps the ends of trainings that may go on, and no others."""
@@ -353,7 +382,7 @@ class _Sampling:
 
     def result(self) -> SearchResult:
         """The best candidate; DivergedError or BudgetError without one."""
-        best = self.best
+        best = self._picked() if self.pool else self.best
         if best is None and self.known:
             raise DivergedError(
                 f"search diverged in all of {len(self.known)} candidates; lower search.lr"
@@ -368,6 +397,18 @@ class _Sampling:
             best.genotype, best.valid_loss, self._diagnostics(best), self.trained, self.history,
             self.seconds, self.epochs, self.steps, self.cpu,
         )  # fmt: skip
+
+    def _picked(self) -> _Best:
+        """The picked point of the front; the history ends with it."""
+        objectives, pool = self.settings.objectives, list(self.pool.values())
+        points = [[one.error, *(one.judged[name] for name in objectives)] for one in pool]
+        number = picked(points, list(objectives), list(objectives.values()), self.settings.pick)
+        best = pool[number]
+        self.history[-1] = {
+            **self.history[-1], "selection": best.selection.to_lists(), "judged": best.judged,
+            "alpha": rows_of(best.selection.to_gates(self.blocks).weights),
+        }  # fmt: skip
+        return best
 
     def _diagnostics(self, best: _Best) -> dict[str, float]:
         """The keys of `Diagnostics.summary`, with a candidate in place of an architecture step."""

@@ -14,6 +14,7 @@ import torch
 
 from sif.config import SearchSection
 from sif.config.sections import Section
+from sif.core.bounds import refuse_impossible
 from sif.core.gates import Gates, Selection
 from sif.core.method import AskTell, ChoosesAtEnd, LearnsArchitecture, Method, Plan
 from sif.core.selections import Selections
@@ -48,8 +49,10 @@ from sif.search.finish import (
     planned_bracket,
     without_finish,
 )
+from sif.search.front import check_pick
 from sif.search.history import numbers
 from sif.search.loop import SearchResult, SearchSettings, search
+from sif.search.objectives import Objectives
 from sif.tracking import NullTracker, Tracker
 from sif.training.optim import MakeOptimizer, Schedule
 from sif.utils.device import Runtime, enough_memory, never
@@ -104,6 +107,7 @@ class MethodRun:
         judges: Whether every epoch's selection is judged, off the clock.
         methods: Settings of methods by their names.
         continuous_lr: Adam step size of continuous architecture parameters.
+        objectives: Beside the error.
     """
 
     make_space: Callable[[bool], Space]
@@ -119,6 +123,7 @@ class MethodRun:
     judges: bool = True
     methods: MethodValues = field(default_factory=dict)
     continuous_lr: float = 3e-3
+    objectives: Objectives = Objectives()  # noqa: RUF009 - frozen
 
     def run(
         self, name: str, tracker: Tracker, checkpointer: Checkpointer, on_epoch: Progress,
@@ -141,10 +146,12 @@ class MethodRun:
     def check(self, name: str) -> None:
         """Raises ConfigError for what `run` would refuse before its first step."""
         method = configured(name, self.methods)
+        check_pick(self.section.pick, self.objectives.names)
         if self._finish_share(method):
             self._before_finish().check(name)
             return
         rests, every_space = self._rests(method), name in METHODS and method.kind.own_weights
+        every_space = every_space and not self.objectives.bounds
         scored = method.settings.arch_score != "gradient"  # which not every space offers
         if every_space and not (rests or scored):
             return
@@ -262,7 +269,18 @@ class MethodRun:
 
     def _made(self, method: ConfiguredMethod, space: Space, plan: Plan) -> Any:
         draws = generator(self.runtime, "search", "method", device=torch.device("cpu"))
-        plan = replace(plan, continuous_lr=self.continuous_lr)
+        bounds = self.objectives.bounds
+        if bounds and not (method.kind.samples or method.kind.bounded):
+            able = [n for n, kind in METHODS.items() if kind.samples or kind.bounded]
+            raise ConfigError(
+                f"method: expected one of {', '.join(able)} with bounds in search.objectives, "
+                f"found {method.name}"
+            )
+        refuse_impossible(bounds, space.blocks)
+        plan = replace(
+            plan, continuous_lr=self.continuous_lr, bounds=bounds,
+            objectives=len(self.objectives.names),
+        )  # fmt: skip
         return method.make(space, plan, draws)
 
     def _loop(self, epochs: int, **further: Any) -> SearchSettings:
@@ -393,7 +411,7 @@ class MethodRun:
         )
         judge = None
         if self.judges or isinstance(made, ChoosesAtEnd):
-            judge = lambda gates: {self.judged: self.judge(space, gates)}
+            judge = partial(self._judged, space)
         train, valid = self.streams()
         found = search(space, made, train, valid, loop, tracker, checkpointer, on_epoch, judge)
         learns = isinstance(made, LearnsArchitecture) and not isinstance(made, ChoosesAtEnd)
@@ -405,6 +423,10 @@ class MethodRun:
             self._refuse_rest(space, made, method, steps)
         rests = alpha_rests(section, method, per_epoch, steps)
         return replace(found, at_rest=rests), made, space
+
+    def _judged(self, space: Space, gates: Gates) -> dict[str, float]:
+        """The error of a selection, and its objectives."""
+        return {self.judged: self.judge(space, gates), **self.objectives.values(space, gates)}
 
     def _measured(self, method: ConfiguredMethod) -> dict[str, Any]:
         """Steps that fit into the seconds, by a pilot on a space and batches of its own."""
@@ -456,6 +478,8 @@ class MethodRun:
             self.continuous_lr,
             None if candidates is None else candidates * section.each,
             section.seconds,
+            {one.name: one.most for one in self.objectives.asked},
+            section.pick,
         )
         return self._sampled(made, settings, tracker, checkpointer, on_epoch)
 
@@ -464,8 +488,7 @@ class MethodRun:
         checkpointer: Checkpointer, on_epoch: Progress,
     ) -> SearchResult:  # fmt: skip
         return sample(
-            partial(self.make_space, False), sampler, self.streams, settings,
-            lambda space, gates: {self.judged: self.judge(space, gates)},
+            partial(self.make_space, False), sampler, self.streams, settings, self._judged,
             tracker, checkpointer, on_epoch, self.runtime.calls, self.runtime.device,
         )  # fmt: skip
 

@@ -34,7 +34,7 @@ def environment(runtime: Runtime) -> dict[str, Any]:
         "platform": platform.platform(),
         "versions": {"sif": __version__} | {name: installed(name) for name in _RECORDED},
         "device": str(runtime.device),
-        "device_name": _device_name(runtime.device),
+        "device_name": device_name(runtime.device),
         "dtype": str(runtime.dtype).removeprefix("torch."),
         "threads": runtime.threads,
         "cpu_count": os.cpu_count(),
@@ -51,9 +51,10 @@ def installed(package: str) -> str | None:
         return None
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """The name of the processor that computes, such as that of a CPU or of a GPU."""
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+        return torch.cuda.getdevice_name(device)
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             for line in Path("/proc/cpuinfo").read_text().splitlines():
