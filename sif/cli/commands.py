@@ -21,6 +21,7 @@ from sif.cli.arguments import (
 from sif.config import TASKS, CFConfig, load_config
 from sif.errors import ConfigError, without_passwords
 from sif.methods.registry import METHODS
+from sif.search.registry import OBJECTIVES
 from sif.spaces.interaction.registry import LOSSES, SPACES
 from sif.utils.paths import nearest
 from sif.utils.registry import Registry, summary
@@ -428,6 +429,7 @@ OTHERS: dict[str, Verb] = {
                  help=f"page that compares runs (default: {COMPARISON})"),
     )),
     "methods": _listing(METHODS, "methods", "make"),
+    "objectives": _listing(OBJECTIVES, "objectives", "measure"),
     "spaces": _listing(SPACES, "spaces", "make"),
     "losses": _listing(LOSSES, "losses", "function"),
     "datasets": Verb("list the known datasets", datasets),

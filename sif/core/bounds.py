@@ -58,6 +58,15 @@ class CostTable:
             total += sum(rows[e][k] for e, k in enumerate(selection[block.name]) if k >= 0)
         return total
 
+    def of_kept(self, kept: Mapping[str, Sequence[tuple[int, str]]]) -> float:
+        """The cost of a whole network.
+
+        Args:
+            kept: Block to edge and name of an operation, as in a genotype.
+        """
+        known = [(self.costs[name], edges) for name, edges in kept.items() if name in self.costs]
+        return self.fixed + sum(rows[e][op] for rows, edges in known for e, op in edges)
+
 
 @dataclass(frozen=True)
 class CostBound:

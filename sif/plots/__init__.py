@@ -13,6 +13,7 @@ from sif.plots.gates import Strips, gate_trajectories
 from sif.plots.methods import anytime_curves, method_points
 from sif.plots.ranks import RankRow, average_ranks
 from sif.plots.results import test_comparison, validation_against_seconds
+from sif.plots.search_front import search_front
 from sif.plots.splits import group_comparison, last_gaps, split_timeline
 from sif.plots.trajectories import alpha_trajectories
 
@@ -32,6 +33,7 @@ __all__ = [
     "last_gaps",
     "method_points",
     "objective_front",
+    "search_front",
     "split_timeline",
     "test_comparison",
     "transform_curves",

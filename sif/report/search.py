@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sif.report import candidates, charts, tries
+from sif.report import candidates, charts, fronts, tries
 from sif.report.candidates import Tried, bounds, effects, share
 from sif.report.files import RunFiles
 from sif.report.numbers import is_number, plain, seconds, with_unit
@@ -44,6 +44,7 @@ def section(run: RunFiles) -> Section | None:
     ours = searches[0] if searches else None
     if ours is not None:
         figures |= _trajectories(ours)
+        figures |= fronts.figures(ours.record)
         different = {tuple(row["choices"]) for row in ours.rows}
         if 1 < len(ours.axes) <= MOST_AXES and len(different) > 1:
             figures["parallel"] = _parallel(ours)
@@ -52,6 +53,8 @@ def section(run: RunFiles) -> Section | None:
     values = {
         "sets": plain(sets),
         "search": None if ours is None else _summary(run, ours),
+        "front": fronts.told(ours.record) if ours is not None else "",
+        "fronts": [name for name in figures if name.startswith("front-")],
         "effects": [] if ours is None else _effects(ours),
         "measure": "" if ours is None else ours.measure,
         "digits": 4 if ours is None else digits_of(ours.measure),

@@ -112,7 +112,8 @@ def hypervolume(points: Sequence[Sequence[float]], front: Sequence[int]) -> floa
     every = np.array(points, dtype=float)
     scaled = _scaled(every[list(front)], every)
     size = every.shape[1]
-    return float(hv.HV(ref_point=np.full(size, REFERENCE))(scaled)) / REFERENCE**size
+    volume = hv.HV(ref_point=np.full(size, REFERENCE))(scaled)
+    return float(volume / REFERENCE**size)
 
 
 def front_document(

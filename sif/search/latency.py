@@ -46,11 +46,12 @@ def milliseconds(module: nn.Module, inputs: tuple[Tensor, ...], threads: int) ->
         threads: That it computes with.
     """
     from torch.utils.benchmark import Timer
+    from torch.utils.benchmark.utils.timer import timer as waiting
 
     alone = threads == 1 and inputs[0].device.type == "cpu"
-    clock = time.thread_time if alone else time.perf_counter  # on a GPU the call waits for its end
-    values = {"module": module, "inputs": inputs, "finish": finish, "device": inputs[0].device}
-    timer = Timer("module(*inputs)", "", "finish(device)", clock, values, num_threads=threads)
+    clock = time.thread_time if alone else waiting  # torch's own waits for an accelerator
+    values = {"module": module, "inputs": inputs}
+    timer = Timer("module(*inputs)", timer=clock, globals=values, num_threads=threads)
     once = timer.timeit(3).mean  # warms up, too
     calls = max(1, round(SECONDS / max(once, 1e-9)))
     blocks = sorted(timer.timeit(calls).mean for _ in range(BLOCKS))
@@ -73,9 +74,10 @@ class LatencyTable:
 
     def __init__(self, runtime: Runtime, folder: Path | None = None) -> None:
         self._runtime = runtime
+        self._threads = runtime.threads or torch.get_num_threads()
         self._machine = {
             "machine": device_name(runtime.device), "device": runtime.device.type,
-            "threads": runtime.threads or torch.get_num_threads(),
+            "threads": self._threads,
             "dtype": str(runtime.dtype).removeprefix("torch."), "torch": installed("torch") or "",
         }  # fmt: skip
         name = "-".join(re.sub(r"\W+", "_", str(v)).strip("_") for v in self._machine.values())
@@ -101,8 +103,7 @@ class LatencyTable:
     def of(self, piece: Piece) -> float:
         """Milliseconds of a piece, measured where the table has none yet."""
         if piece.key not in self._times:
-            threads = int(self._machine["threads"])
-            self._times[piece.key] = milliseconds(piece.make(), piece.inputs(), threads)
+            self._times[piece.key] = milliseconds(piece.make(), piece.inputs(), self._threads)
         return self._times[piece.key]
 
     def measure(self, pieces: Pieces) -> float:

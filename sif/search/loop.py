@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +88,10 @@ class SearchResult:
         steps: Weight steps taken.
         cpu_seconds: CPU time of the process, counted alike, with `SearchSettings.spent`.
         at_rest: Reason why alpha never took a step, though the method learns; empty: it did.
+        objectives: Name, unit, value and bound (None: it has none) of each objective beside the
+            error, of the selection.
+        front: The candidates of a sampler by all objectives, see `sif.search.front`; None: there
+            are none.
     """
 
     genotype: Genotype
@@ -100,6 +104,8 @@ class SearchResult:
     steps: int
     cpu_seconds: float = 0.0
     at_rest: str = ""
+    objectives: Sequence[Mapping[str, Any]] = ()
+    front: Mapping[str, Any] | None = None
 
 
 class _Search:

@@ -1,7 +1,6 @@
 """Objectives beside the validation error: names, units, and how selections are measured.
 
-An objective is one value in one file and one line: here, or an entry point `sif.objectives` of the
-package that brings it. `search.objectives` asks for some by name, each with a bound or without:
+`search.objectives` asks for some by name, each with a bound or without:
 "latency", "parameters <= 100000". An objective of pieces adds up over a network
 (`sif.core.pieces`); so it has a cost table, which NASP's penalty and its bounds need.
 """
@@ -20,8 +19,8 @@ from sif.core.pieces import Piece, Pieces
 from sif.core.space import Space
 from sif.errors import ConfigError
 from sif.methods.settings import MethodSettings
+from sif.search.registry import OBJECTIVES
 from sif.utils.device import Runtime
-from sif.utils.registry import Registry
 
 SETTING = "search.objectives"
 MOST = 3
@@ -56,17 +55,6 @@ class Objective:
     unit: str
     measure: Callable[[Pieces, Runtime], Measure]
     settings: type[MethodSettings] | None = None
-
-
-OBJECTIVES: Registry[Objective] = Registry(
-    "objective", "sif.objectives", "sif.search.objectives:Objective",
-    {
-        "parameters": "sif.search.sizes:PARAMETERS",
-        "multiply_adds": "sif.search.sizes:MULTIPLY_ADDS",
-        "memory": "sif.search.sizes:MEMORY",
-        "latency": "sif.search.latency:LATENCY",
-    },
-)  # fmt: skip
 
 
 @dataclass(frozen=True)

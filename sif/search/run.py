@@ -49,7 +49,7 @@ from sif.search.finish import (
     planned_bracket,
     without_finish,
 )
-from sif.search.front import check_pick
+from sif.search.front import check_pick, front_document
 from sif.search.history import numbers
 from sif.search.loop import SearchResult, SearchSettings, search
 from sif.search.objectives import Objectives
@@ -137,11 +137,33 @@ class MethodRun:
                 the space does not allow, or that needs a library or a larger budget.
         """
         method = configured(name, self.methods, kind)
+        return self._with_objectives(self._found(method, tracker, checkpointer, on_epoch))
+
+    def _found(
+        self, method: ConfiguredMethod, tracker: Tracker, checkpointer: Checkpointer,
+        on_epoch: Progress,
+    ) -> SearchResult:  # fmt: skip
         if method.kind.samples:
             return self._sample(method, tracker, checkpointer, on_epoch)
         if self._finish_share(method):
             return self._finished(method, tracker, checkpointer, on_epoch)
         return self._search(method, tracker, checkpointer, on_epoch)[0]
+
+    def _with_objectives(self, found: SearchResult) -> SearchResult:
+        """A result with the values of its selection, and the front of its candidates."""
+        tables, bounds = self.objectives.tables, [one.most for one in self.objectives.asked]
+        if not tables:
+            return found
+        # Blocks that a space adds to its genotypes have no costs here.
+        values = [table.of_kept(found.genotype.blocks) for table in tables]
+        told = [
+            {"name": table.name, "unit": table.unit, "value": value,
+             "most": None if most == math.inf else most}
+            for table, value, most in zip(tables, values, bounds, strict=True)
+        ]  # fmt: skip
+        names, units = self.objectives.names, [table.unit for table in tables]
+        front = front_document(found.history, names, units, bounds)
+        return replace(found, objectives=told, front=front)
 
     def check(self, name: str) -> None:
         """Raises ConfigError for what `run` would refuse before its first step."""

@@ -30,7 +30,7 @@ def multiply_adds(pieces: Pieces, runtime: Runtime) -> Measure:
 
 
 def memory(pieces: Pieces, runtime: Runtime) -> Measure:
-    """Weights, statistics and every value that operations put into memory for one input."""
+    """MiB of weights, statistics and all values that operations allocate for one input."""
 
     def measure(piece: Piece) -> float:
         module = piece.make()
@@ -56,7 +56,7 @@ def counted(module: nn.Module, inputs: tuple[Tensor, ...], entrywise: bool = Fal
     custom = _ENTRYWISE if entrywise else {}
     with FlopCounterMode(display=False, custom_mapping=custom) as counter:
         module(*inputs)
-    return counter.get_total_flops() / 2  # it counts multiplications and additions apart
+    return float(counter.get_total_flops()) / 2  # it counts multiplications and additions apart
 
 
 @torch.no_grad()

@@ -79,6 +79,7 @@ def curves(problem: Problem[Any, Any], results: Results) -> dict[str, Any]:
             }
             for name, found in results.found.items()
         },
+        "fronts": {n: found.front for n, found in results.found.items() if found.front},
         "comparison": {
             name: {
                 "valid": entry.valid[shown], "test": entry.test.metrics[shown],
@@ -120,6 +121,9 @@ def draw_curves(
         history = [{"selection": selection} for selection in gates["selections"]]
         shown = strips(gates["trained"])
         plots.gate_trajectories(paths[-1], history, shown, warmup=gates["warmup"])
+    for name, front in document.get("fronts", {}).items():  # none in earlier versions
+        paths.append(folder / f"front-{name}.png")
+        plots.search_front(paths[-1], front)
     paths.append(folder / "training.png")
     plots.validation_against_seconds(paths[-1], document["training"], metric)
     if document["search"]:

@@ -33,6 +33,7 @@ from sif.tasks.checkpoint import LoopCheckpointer
 from sif.tasks.ending import Ending
 from sif.tasks.figures import Draw
 from sif.tasks.live import Clock
+from sif.tasks.objectives import objective_lines, objective_numbers
 from sif.tasks.plan import MEASURING, Measurements, Plan, make_plan
 from sif.tasks.records import JobRecords, as_markdown
 from sif.tasks.study import Study
@@ -337,7 +338,9 @@ class JobRunner:
             console.line(f"{name}: the search did not move: {found.at_rest}")
         for line in [*study.search_lines(name, method, found), *found.finish_lines(name)]:
             console.line(line)
-        child.log(study.search_numbers(found), 0)
+        for line in objective_lines(found, problem.config.search.pick):
+            console.line(f"{name}: {line}")
+        child.log({**study.search_numbers(found), **objective_numbers(found)}, 0)
         text = study.expression(problem.design(found.genotype))
         child.set_tags({"genotype": text, "method": method})
         child.describe(as_markdown(f"search by {method}: {text}"))

@@ -179,6 +179,8 @@ def search_record(found: Found) -> dict[str, Any]:
         "trained": {name: counts.tolist() for name, counts in found.trained.items()},
         "seconds": found.summary["seconds"],
         "epochs": found.epochs,
+        "objectives": [dict(one) for one in found.objectives],
+        "front": found.front and dict(found.front),
         "steps": found.steps,
         "history": [_entry(entry, id(entry) in with_alpha) for entry in history],
     }

@@ -54,7 +54,7 @@ def installed(package: str) -> str | None:
 def device_name(device: torch.device) -> str:
     """The name of the processor that computes, such as that of a CPU or of a GPU."""
     if device.type == "cuda":
-        return torch.cuda.getdevice_name(device)
+        return torch.cuda.get_device_name(device)
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             for line in Path("/proc/cpuinfo").read_text().splitlines():

@@ -62,12 +62,10 @@ def network_pieces(
     width = spots[-1].channels * STEPS
     classifier = partial(_Classifier, width, layout.classes)
     fixed.append(maker.piece("classifier", classifier, [(width, *last)]))
-    pieces = Pieces(fixed, candidates, "one image")
+    network = Pieces(fixed, candidates, "one image")
     wholes = [_kept(operations, turn) for turn in range(EXAMPLES)]
-    return replace(
-        pieces,
-        examples=[Example(maker.whole(one, shape), pieces.parts(one)) for one in wholes],
-    )
+    examples = [Example(maker.whole(one, shape), network.parts(one)) for one in wholes]
+    return replace(network, examples=examples)
 
 
 Kept = Mapping[str, Sequence[tuple[int, str]]]

@@ -42,10 +42,9 @@ def function_pieces(
         like: Gives device and dtype.
     """
     d, k = shape.dimension, len(fields)
-    options = {"device": like.device, "dtype": like.dtype}
 
     def vectors(rows: int) -> Callable[[], tuple[Tensor, ...]]:
-        return lambda: (torch.randn(rows, d, **options),)
+        return lambda: (torch.randn(rows, d, dtype=like.dtype, device=like.device),)
 
     def transform(name: str, function: Elementwise, field: int) -> list[Piece]:
         if is_identity(function):
@@ -69,7 +68,7 @@ def function_pieces(
         name: [
             Piece(
                 f"{name} {PAIRS}x{d}", partial(_Combine, shape, operation, like),
-                lambda: tuple(torch.randn(PAIRS, d, **options) for _ in range(k)),
+                lambda: vectors(PAIRS)() * k,
             )
         ]
         for name, operation in operations.items()

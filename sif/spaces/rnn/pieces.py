@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -41,17 +40,15 @@ def model_pieces(
         steps: Words of the window.
         like: Gives device and dtype.
     """
-    words = {"device": like.device, "dtype": torch.int64}
-    numbers = {"device": like.device, "dtype": like.dtype}
     window = (steps, 1, shape.hidden)
     size = f"{steps} words {shape.hidden} wide"
 
     def piece(name: str, make: Callable[[], nn.Module], integers: bool) -> Piece:
         at = (steps, 1) if integers else window
-        options = words if integers else numbers
+        dtype = torch.int64 if integers else like.dtype
         return Piece(
             f"{name} {size}", lambda: make().to(like.device, like.dtype).eval(),
-            lambda: (torch.zeros(at, **options),),
+            lambda: (torch.zeros(at, dtype=dtype, device=like.device),),
         )  # fmt: skip
 
     fixed = [
@@ -142,7 +139,7 @@ class _Node(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(steps, 1, hidden) states to the last of the node's values."""
         value = x[0]
-        matrix = cast(Tensor, torch.cat([self.matrix], 1))
+        matrix = torch.cat([self.matrix], 1)
         for read in x.unbind(0):
             value = highway(read, read @ matrix, self.activation)
         return value
