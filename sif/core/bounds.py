@@ -1,4 +1,4 @@
-"""What selections cost, bounds on it, and the nearest selection that keeps them.
+"""Costs of selections, bounds on them, and the nearest selection that keeps them.
 
 `project_within` is `sif.core.proximal.project` with one more constraint, C3: the costs of the
 selected operations sum up to at most a bound. All selections have the same number of ones, so the

@@ -103,5 +103,5 @@ class Applied(nn.Module):
         self.function = function
 
     def forward(self, *inputs: Tensor) -> Any:
-        """What the function gives."""
+        """The result of the function."""
         return self.function(*inputs)

@@ -1,9 +1,10 @@
-"""NSGA-II (Deb et al., IEEE TEC 2002), by pymoo: validation error against cost.
+"""NSGA-II (Deb et al., IEEE TEC 2002), by pymoo: validation error against costs.
 
 The row of a selection (`sif.core.selections`) is the chromosome. As for the binary strings of the
 paper (section IV), parents cross at a single point and a mutation draws each number afresh with a
-chance of one over their number; rows that the population has are not bred again. Selections without
-costs make the second objective constant, and the method a plain genetic algorithm on the error.
+chance of one over their number; rows that the population has are not bred again. Where a search has
+no objectives the cost of a selection is the second one. Selections without costs make it constant,
+and the method a plain genetic algorithm on the error.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 A second surrogate predicts the seconds of a training. A level keeps the Pareto front of predicted
 error against predicted seconds, so that a slow good selection and a fast bad one both stay. Where
 the front has more than `beam` selections, it keeps both ends and evenly spaced ones between them.
+Where a search has objectives, they take the place of the seconds, with a surrogate each.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def test_a_job_on_images_tells_draws_and_records_its_front(tmp_path: Path) -> No
     assert (run / "plots" / "front-searched.png").read_bytes().startswith(b"\x89PNG")
     found = json.loads((run / "metrics.json").read_text())
     report = json.loads((run / "report.json").read_text())
-    record = report["searches"]["searched"]
+    record = report["search"]["searched"]
     values = {one["name"]: one["value"] for one in record["objectives"]}
     # The objective is of the network that was trained.
     assert values["parameters"] == found["params"]["parameters"]
@@ -57,7 +57,7 @@ def test_a_job_on_text_tells_the_objectives_of_its_cell(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert cli.main([*words, "--no-tracking", "--quiet", "--set", *sets]) == 0
     found = json.loads((run / "metrics.json").read_text())
-    record = json.loads((run / "report.json").read_text())["searches"]["searched"]
+    record = json.loads((run / "report.json").read_text())["search"]["searched"]
     count, memory = record["objectives"]
     assert count["value"] == found["params"]["parameters"]
     assert 0 < memory["value"] <= memory["most"] == 1
