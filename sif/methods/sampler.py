@@ -38,7 +38,7 @@ class Evaluated:
 
     @property
     def others(self) -> tuple[float, ...]:
-        """What is to be low beside the error."""
+        """The values that are to be low beside the error."""
         return self.values or (self.cost,)
 
 

@@ -129,7 +129,7 @@ class _Maker:
         return self.piece(told, make, [(place.channels, *side)])
 
     def around(self, place: Place, last: tuple[int, int]) -> list[Piece]:
-        """What every cell has: its inputs, the sums of its nodes and its output."""
+        """The pieces of every cell: its inputs, the sums of its nodes and its output."""
         before = (2 * last[0], 2 * last[1]) if place.reduced else last
         inner = (last[0] // 2, last[1] // 2) if place.reduction else last
         inside = (place.channels, *inner)
