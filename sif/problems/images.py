@@ -268,7 +268,8 @@ class ImageProblem(Problem[Cells, CellNetwork]):
         layout = self.layout(settings.channels, settings.cells, stem=settings.stem)
         like = torch.zeros(1, device=self.runtime.device, dtype=self.runtime.dtype)
         operations = SPECS[self.config.space]
-        return network_pieces(operations, layout, self.shape[:2], self.placed, like)
+        nodes = self.config.search.nodes
+        return network_pieces(operations, layout, self.shape[:2], self.placed, like, nodes)
 
     def train(
         self, design: Cells, tracker: Tracker, checkpointer: Checkpointer,

@@ -21,7 +21,7 @@ from sif.spaces.cnn.networks import (
     places,
     stem_states,
 )
-from sif.spaces.cnn.supercell import STEPS
+from sif.spaces.cnn.supercell import NODES
 
 EXAMPLES = 3
 """Whole networks that are timed to find the time between pieces."""
@@ -31,7 +31,7 @@ Placed = Callable[[nn.Module], nn.Module]
 
 def network_pieces(
     operations: Mapping[str, Sequence[str]], layout: Layout, shape: tuple[int, int],
-    placed: Placed, like: Tensor,
+    placed: Placed, like: Tensor, nodes: int = NODES,
 ) -> Pieces:  # fmt: skip
     """The pieces of all networks of a layout.
 
@@ -41,29 +41,30 @@ def network_pieces(
         shape: Height and width of the images.
         placed: Puts modules on their device.
         like: Gives device and dtype.
+        nodes: Intermediate ones of a cell.
     """
-    maker = _Maker(replace(layout, auxiliary=None), placed, like)
-    spots = places(layout, {"normal": STEPS, "reduce": STEPS})
+    maker = _Maker(replace(layout, auxiliary=None), placed, like, nodes)
+    spots = places(layout, {"normal": nodes, "reduce": nodes})
     stem = partial(_Stem, maker.layout)
     fixed = [maker.piece("stem", stem, [(layout.image_channels, *shape)])]
     candidates: dict[str, list[dict[str, list[Piece]]]] = {
-        kind: [{name: [] for name in names} for _ in edge_sources(STEPS)]
+        kind: [{name: [] for name in names} for _ in edge_sources(nodes)]
         for kind, names in operations.items()
     }
     last = _side_after_stem(layout, shape)
     for place in spots:
         fixed += maker.around(place, last)
         inner = (last[0] // 2, last[1] // 2) if place.reduction else last
-        for source, edge in zip(edge_sources(STEPS), candidates[place.kind], strict=True):
+        for source, edge in zip(edge_sources(nodes), candidates[place.kind], strict=True):
             side = last if source < INPUTS else inner
             for name, pieces in edge.items():
                 pieces.append(maker.operation(name, place, source, side))
         last = inner
-    width = spots[-1].channels * STEPS
+    width = spots[-1].channels * nodes
     classifier = partial(_Classifier, width, layout.classes)
     fixed.append(maker.piece("classifier", classifier, [(width, *last)]))
     network = Pieces(fixed, candidates, "one image")
-    wholes = [_kept(operations, turn) for turn in range(EXAMPLES)]
+    wholes = [_kept(operations, nodes, turn) for turn in range(EXAMPLES)]
     examples = [Example(maker.whole(one, shape), network.parts(one)) for one in wholes]
     return replace(network, examples=examples)
 
@@ -71,9 +72,9 @@ def network_pieces(
 Kept = Mapping[str, Sequence[tuple[int, str]]]
 
 
-def _kept(operations: Mapping[str, Sequence[str]], turn: int) -> Kept:
+def _kept(operations: Mapping[str, Sequence[str]], nodes: int, turn: int) -> Kept:
     """Cells whose nodes read the two last states, by operations in turn."""
-    sources, entered = edge_sources(STEPS), edge_nodes(STEPS)
+    sources, entered = edge_sources(nodes), edge_nodes(nodes)
     edges = [e for e, s in enumerate(sources) if s >= entered[e]]
     return {
         kind: tuple((e, names[(n + 3 * turn) % len(names)]) for n, e in enumerate(edges))
@@ -92,8 +93,8 @@ def _side_after_stem(layout: Layout, shape: tuple[int, int]) -> tuple[int, int]:
 class _Maker:
     """Makes pieces of a layout; arguments as for `network_pieces`."""
 
-    def __init__(self, layout: Layout, placed: Placed, like: Tensor) -> None:
-        self.layout, self._placed, self._like = layout, placed, like
+    def __init__(self, layout: Layout, placed: Placed, like: Tensor, nodes: int) -> None:
+        self.layout, self._placed, self._like, self._nodes = layout, placed, like, nodes
 
     def piece(
         self, name: str, make: Callable[[], nn.Module], shapes: Sequence[tuple[int, ...]],
@@ -115,7 +116,7 @@ class _Maker:
 
     def whole(self, kept: Kept, shape: tuple[int, int]) -> Piece:
         """A network."""
-        cells = Cells(*(cell_of(tuple(kept[kind]), STEPS) for kind in ("normal", "reduce")))
+        cells = Cells(*(cell_of(tuple(kept[kind]), self._nodes) for kind in ("normal", "reduce")))
         make = partial(CellNetwork, cells, self.layout)
         told = "; ".join(f"{kind} {edges}" for kind, edges in kept.items())
         name = f"{self.layout.cells} cells of {self.layout.channels}, {told}"
@@ -139,8 +140,8 @@ class _Maker:
             self.piece(
                 f"inputs to {place.channels}", reads, [(place.before, *before), (place.last, *last)]
             ),
-            self.piece("sum", partial(Applied, torch.add), [inside] * 2, sums * STEPS),
-            self.piece("concat", partial(Applied, _concat), [inside] * STEPS),
+            self.piece("sum", partial(Applied, torch.add), [inside] * 2, sums * self._nodes),
+            self.piece("concat", partial(Applied, _concat), [inside] * self._nodes),
         ]
 
 
