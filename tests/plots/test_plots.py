@@ -152,6 +152,15 @@ FRONTS = {
     "NSGA-II": [(10.0, 5.0), (20.0, 3.0), (15.0, 6.0), (40.0, 3.0)],
     "NASP, one search per eta": [(12.0, 4.0), (12.0, 4.5), (30.0, 2.0)],
 }
+SEARCHED = {
+    "error": "exported_error", "names": ["parameters", LONG], "units": ["", "ms"],
+    "bounds": [None, 2.5],
+    "points": [
+        {"values": [10.0, 900.0, 3.0], "number": 1, "picked": False},
+        {"values": [12.0, 700.0, 2.0], "number": 2, "picked": True},
+        {"values": [14.0, 950.0, 4.0], "number": None, "picked": False},
+    ],
+}  # fmt: skip
 COSTS = [("nasp", [0.5, 0.25]), (LONG, [3.0, 3.0]), (ODD, [9.0, 3.0])]
 CURVES = {
     "nasp": [[(1.0, 0.5), (2.0, 0.3)], [(1.5, 0.6), (4.0, 0.2)]],
@@ -213,6 +222,8 @@ FIGURES = {
     "no choice": lambda: trade.trade_off.build(CHOICES[3:], "parameters", "error (%)"),
     "fronts": lambda: trade.fronts.build(FRONTS, "parameters", "error (%)"),
     "a front of one": lambda: trade.fronts.build({"nasp": [(3.0, 4.0)]}, "parameters", "error (%)"),
+    "front of a search": lambda: plots.search_front.build(SEARCHED),
+    "front of nothing": lambda: plots.search_front.build({**SEARCHED, "points": []}),
     "no fronts": lambda: trade.fronts.build({"nasp": []}, "parameters", "error (%)"),
     "costs": lambda: trade.cost_bars.build(COSTS, ["architecture step", "weight step"], "seconds"),
     "one cost": lambda: trade.cost_bars.build(COSTS[2:], ["a", "b"], "seconds"),
