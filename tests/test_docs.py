@@ -24,6 +24,7 @@ from sif.config.files import presets
 from sif.config.renamed import RENAMED
 from sif.methods.registry import METHODS
 from sif.problems.configuration import load_job_config
+from sif.search.registry import OBJECTIVES
 from sif.spaces.interaction.registry import LOSSES, SPACES
 
 ROOT = Path(__file__).parents[1]
@@ -186,7 +187,7 @@ def exists(name: str) -> bool:
 
 @each_document
 def test_dotted_names_lead_somewhere(path: Path) -> None:
-    groups = {registry.group for registry in (METHODS, SPACES, LOSSES)}
+    groups = {registry.group for registry in (METHODS, SPACES, LOSSES, OBJECTIVES)}
     named = set(re.findall(r"(?<![\w/.-])sif(?:\.\w+)+", today(path))) - groups
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # names that are said to be former

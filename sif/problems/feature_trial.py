@@ -1,4 +1,4 @@
-"""Whether features helped: a model with them against the one without, on validation."""
+"""The trial of features: a model with them against the one without, on validation."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class FeatureTrial:
         return cls(metric, abs(mean), abs(other), lead, error, count, kept)
 
     def document(self) -> dict[str, Any]:
-        """As metrics.json has it."""
+        """The trial as metrics.json has it."""
         found = {key: value for key, value in vars(self).items() if key != "with_features"}
         return {"tried": True, "with": self.with_features, **found}
 
@@ -80,7 +80,7 @@ KINDS = {"closed": "closed form", "order": "model in order", "searched": "functi
 def features_document(
     trials: Mapping[str, Mapping[str, Any]], served: str, missing: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Whether features helped, for metrics.json.
+    """The trials of features, for metrics.json.
 
     Args:
         trials: Of each entrant that was trained; empty of one that had nothing to try.

@@ -318,7 +318,7 @@ class _Fit:
         return f"new users: items by {choice.told}" if choice.values else ""
 
     def _on_features(self, trained: Mapping[str, Trained[Any]], kept: str) -> dict[str, Any]:
-        """Whether features helped; empty: the data have none."""
+        """The trials of features; empty: the data have none."""
         if self.known.item_features is None and self.known.user_features is None:
             return {}
         return features_document({name: one.features for name, one in trained.items()}, kept, {})

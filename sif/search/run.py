@@ -391,7 +391,7 @@ class MethodRun:
         return None if measured is None else Begun(searched, proposals, measured, spent)
 
     def _finish_steps(self, proposals: list[Selection], left: float) -> tuple[int, float, float]:
-        """What fits into seconds, by a pilot.
+        """The length that fits into seconds, by a pilot.
 
         Args:
             proposals: Some of them are measured.

@@ -233,7 +233,7 @@ def _search_curve(found: Found) -> list[dict[str, float]]:
 
 
 def feature_tags(features: Mapping[str, Any]) -> dict[str, str]:
-    """Whether features helped, for a job's run."""
+    """The trials of features, for a job's run."""
     served = "used by the served model" if features["served"]["uses"] else "not used"
     return {"features": served, "features_told": features["text"]}
 

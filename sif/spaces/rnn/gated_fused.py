@@ -122,7 +122,7 @@ class _Fused(torch.autograd.Function):
 
 
 def _kept(cell: GatedCell, gate: Mapping[str, Tensor], memory: Tensor) -> Tensor | float:
-    """What the forget gate leaves of the memory."""
+    """The part of the memory that the forget gate leaves."""
     if "forget" in gate:
         return gate["forget"] * memory
     return (1 - gate["input"]) * memory if "input" in gate else 0.0

@@ -600,7 +600,7 @@ class InteractionStudy(Study):
         }
 
     def _on_features(self, results: Results) -> dict[str, Any]:
-        """Whether features helped; empty: the data have none."""
+        """The trials of features; empty: the data have none."""
         rows = self.split.train
         if rows.item_features is None and rows.user_features is None:
             return {}
