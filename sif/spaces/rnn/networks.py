@@ -19,8 +19,6 @@ from torch.nn import functional as F
 from sif.spaces.rnn.cells import ACTIVATIONS, RecurrentCell, readers
 from sif.spaces.rnn.dropout import Masks, TextShape, masked
 from sif.spaces.rnn.fused import fused
-from sif.spaces.rnn.gated_cells import LSTM_CELL
-from sif.spaces.rnn.gated_fused import fused as fused_gated
 
 EMBEDDING_INIT = 0.1
 CELL_INIT = 0.04
@@ -164,10 +162,9 @@ class CellRecurrence(nn.Module):
 
 
 class LSTMRecurrence(nn.Module):
-    """Torch's LSTM, to compare with.
+    """Torch's LSTM, to compare with; it drops no states between steps.
 
-    Dropout of states between steps is not among its options. With such dropout it runs with the
-    same weights as the gated cell that it is.
+    On the validation part of penn-mini it is better so (docs/results/rnn.md).
     """
 
     def __init__(self, shape: TextShape) -> None:
@@ -176,26 +173,9 @@ class LSTMRecurrence(nn.Module):
 
     def forward(self, x: Tensor, state: Tensor | None, masks: Masks) -> tuple[Tensor, Tensor]:
         """Runs like `CellRecurrence`; the state is (2, batch, hidden): output and memory."""
-        inputs = masked(x, masks.input)
-        if masks.hidden is not None:
-            start = x.new_zeros(2, *x.shape[1:]) if state is None else state
-            return self._dropping(inputs, start, masks.hidden)
         pair = None if state is None else (state[:1].contiguous(), state[1:].contiguous())
-        outputs, (hidden, memory) = self.lstm(inputs, pair)
+        outputs, (hidden, memory) = self.lstm(masked(x, masks.input), pair)
         return outputs, torch.cat([hidden, memory])
-
-    def _dropping(self, x: Tensor, state: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """The same with dropout of the output wherever it is read as a state."""
-
-        def sorted_rows(rows: Tensor) -> Tensor:
-            taken, forget, fresh, output = rows.chunk(4)  # torch's order
-            return torch.cat([taken, forget, output, fresh])
-
-        weights = self.lstm.get_parameter
-        biases = weights("bias_ih_l0") + weights("bias_hh_l0")
-        given = (x @ sorted_rows(weights("weight_ih_l0")).t()).to(x.dtype) + sorted_rows(biases)
-        from_hidden = sorted_rows(weights("weight_hh_l0")).t()
-        return fused_gated(given, state, from_hidden, None, LSTM_CELL, mask)
 
 
 class GRURecurrence(nn.Module):

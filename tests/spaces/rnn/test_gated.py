@@ -194,21 +194,6 @@ def test_a_memory_that_grows_is_clipped_and_gives_no_gradient_there() -> None:
         assert theirs.isfinite().all()
 
 
-def test_dropout_of_states_makes_torchs_lstm_the_cell_of_the_space() -> None:
-    torch.manual_seed(6)
-    ours = LSTMRecurrence(SHAPE).double()
-    x, state = window()
-    ones = torch.ones(3, 5, dtype=F64)
-    plain, dropping = ours(x, state, Masks()), ours(x, state, Masks(hidden=ones))
-    leaves = [x, state, *ours.parameters()]
-    for one, other in zip(plain, dropping, strict=True):
-        torch.testing.assert_close(one, other)
-    for one, other in zip(gradients(*plain, leaves), gradients(*dropping, leaves), strict=True):
-        torch.testing.assert_close(one, other)
-    nothing = ours(x, state * torch.tensor([0.0, 1.0], dtype=F64)[:, None, None], Masks())[0][0]
-    torch.testing.assert_close(ours(x, state, Masks(hidden=0 * ones))[0][0], nothing)
-
-
 def test_first_weights_are_those_of_torch_but_for_the_forget_gate() -> None:
     torch.manual_seed(7)
     weights = GatedWeights(TextShape(2, 400), ("input", "forget", "candidate"), True)
