@@ -8,7 +8,6 @@ import os
 import pickle
 import shutil
 import sqlite3
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoints, distributions
@@ -38,29 +37,6 @@ TINY = (
     "train.dimension=4", "train.l2=[2]", "baselines=[popularity,ease]", "threads=1",
     "search.stages=[encoding,operation,weighting]", "serve=searched",
 )  # fmt: skip
-
-
-RAY = "tests/bench/cluster/test_ray"
-"""Modules whose clusters take all cores."""
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """A module stays in one process; those that need all cores follow each other in one."""
-    from xdist.scheduler import LoadScopeScheduling
-
-    class Modules(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            return RAY if nodeid.startswith(RAY) else str(super()._split_scope(nodeid))
-
-    return Modules(config, log) if config.getvalue("dist") == "loadscope" else None
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Processes that share the tests begin with the longest modules, so that they end together."""
-    if hasattr(config, "workerinput"):
-        slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-        items.sort(key=lambda item: (not str(item.nodeid).startswith(RAY), -slow[item.path]))
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from sif.bench.cluster.files import Files
 from sif.bench.cluster.node import carry_out
 from sif.bench.cluster.orders import Order, Report
 from sif.bench.executor import Needs
+from sif.utils.locks import locked
 
 ROOT = Path(__file__).parents[3]
 PATIENCE = 240.0  # seconds that a busy machine may take for anything here
-RECONNECTING = "RAY_gcs_rpc_server_reconnect_timeout_s"
 
 
 @dataclass
@@ -123,6 +123,15 @@ class FakeCluster:
         return self.running()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def only_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One module at a time: a Ray takes all cores, and beside another one it loses its own."""
+    folder = tmp_path_factory.getbasetemp()
+    shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    with locked(shared, "expected the Ray of another module to end", wait=2 * 60 * 60):
+        yield
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What is sent lies below the tests' own folder."""
@@ -161,8 +170,6 @@ def variables() -> dict[str, str]:
         "RAY_agent_register_timeout_ms": "180000", "RAY_worker_niceness": "0",
         # A node of a busy machine is late, not dead: a minute in place of 15 s.
         "RAY_health_check_failure_threshold": "20",
-        # Agents of a killed program try for a minute to tell its Ray, which is gone as well.
-        RECONNECTING: "10",
     }  # fmt: skip
 
 
@@ -172,7 +179,7 @@ def variables_here() -> dict[str, str]:
     Ray asks whether there is a token when it is imported, and never again. Nodes that are started
     without it, where this process has one, take its silence for death, and the other way round.
     """
-    found = {name: one for name, one in variables().items() if name != RECONNECTING}
+    found = variables()
     if "ray" in sys.modules:
         from ray._raylet import AuthenticationMode, get_authentication_mode
 
