@@ -8,6 +8,8 @@ import os
 import pickle
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoints, distributions
@@ -23,8 +25,6 @@ import hypothesis
 import numpy as np
 import pandas as pd
 import pytest
-
-from tests.programs import Program
 
 # How long an example takes says nothing where tests run side by side.
 hypothesis.settings.register_profile("sif", deadline=None)
@@ -316,11 +316,11 @@ def on_ranks(tmp_path: Path) -> OnRanks:
         store, place = meeting_place(count)
         source = function.__code__.co_filename
         found = [tmp_path / f"found-{number}" for number in range(count)]
-        command = ["-c", RANK, source, function.__name__, str(given)]
+        command = [sys.executable, "-c", RANK, source, function.__name__, str(given)]
         processes = [
-            Program(
-                [*command, str(path)],
-                environment={**os.environ, **place, "RANK": str(number)},
+            subprocess.Popen(
+                [*command, str(path)], env={**os.environ, **place, "RANK": str(number)},
+                stderr=subprocess.PIPE, text=True,
             )
             for number, path in enumerate(found)
         ]  # fmt: skip

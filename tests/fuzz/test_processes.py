@@ -6,13 +6,15 @@ Twenty times:  SIF_FUZZ_TRIALS=400 pytest tests/fuzz/test_processes.py
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.programs import UNDRAWN, Program
-
+ROOT = Path(__file__).resolve().parents[2]
 JOB = [
     "--task", "cf", "--no-tracking", "--quiet", "--set", "data.planted.users=30",
     "data.planted.items=20", "data.planted.density=0.3", "search.epochs=30", "search.dimension=4",
@@ -23,8 +25,15 @@ JOB = [
 
 def outcomes(words: list[str], folder: Path) -> list[tuple[int, list[str]]]:
     """Exit codes and lines on stderr of three processes that start at once."""
-    processes = [Program(["-c", UNDRAWN, *words], folder) for _ in range(3)]
-    return [(p.wait(), e.splitlines()) for p in processes for e in [p.communicate()[1]]]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(ROOT / "run.py"), *words], cwd=folder, text=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        for _ in range(3)
+    ]  # fmt: skip
+    return [(p.returncode, e.splitlines()) for p in processes for e in [p.communicate()[1]]]
 
 
 def check_whole(run: Path) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +19,11 @@ import pandas as pd
 import pytest
 
 from sif import Recommender
-from tests.programs import Program
 
 pytest.importorskip("fastapi", reason="needs the extra serve")
 pytest.importorskip("uvicorn", reason="needs the extra serve")
 
+ROOT = Path(__file__).parents[2]
 QUICK = {
     "train.epochs": 30, "train.dimension": 4, "train.l2": [0.003], "search.epochs": 3,
     "search.dimension": 4, "train.lr": 0.05,
@@ -49,16 +52,11 @@ class Reply:
 
 @dataclass
 class Server:
-    """A running server.
+    """A running server."""
 
-    Attributes:
-        expected: Its exit code in the end, less the signal that kills it.
-    """
-
-    process: Program
+    process: subprocess.Popen[str]
     port: int
     line: str
-    expected: int = 0
     connection: http.client.HTTPConnection | None = None
     errors: list[str] = field(default_factory=list)
 
@@ -83,6 +81,7 @@ class Server:
     def ended(self, seconds: float = 30) -> int:
         """The exit code; standard error is then in `errors`."""
         code = self.process.wait(seconds)
+        assert self.process.stderr is not None
         self.errors += self.process.stderr.read().splitlines()
         return code
 
@@ -93,8 +92,14 @@ Start = Callable[..., contextlib.AbstractContextManager[Server]]
 @contextlib.contextmanager
 def running(folder: Path, *options: str | Path) -> Iterator[Server]:
     """A server on a free port; it has to be there still at the end, unless it was ended."""
-    process = Program(["-m", "sif", "serve", folder, "--port", "0", *options])
+    words = [sys.executable, "-m", "sif", "serve", folder, "--port", "0", *options]
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    process = subprocess.Popen(
+        list(map(str, words)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": paths},
+    )  # fmt: skip
     try:
+        assert process.stdout is not None and process.stderr is not None
         line = process.stdout.readline()
         found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
         assert found is not None, process.stderr.read()
@@ -102,12 +107,13 @@ def running(folder: Path, *options: str | Path) -> Iterator[Server]:
         yield server
         if process.poll() is None:
             server.signal(signal.SIGTERM)
-        assert server.ended() == server.expected, server.errors
+        assert server.ended() == 0, server.errors
     finally:
         process.kill()
         process.wait()
         for stream in (process.stdout, process.stderr):
-            stream.close()
+            if stream is not None:
+                stream.close()
 
 
 @pytest.fixture(scope="session")

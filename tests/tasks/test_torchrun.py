@@ -16,8 +16,6 @@ from typing import Any
 
 import pytest
 
-from tests.programs import UNDRAWN, Program
-
 ROOT = Path(__file__).parents[2]
 JOB = (
     "--task", "cf", "--no-tracking", "--quiet", "--set", "threads=1",
@@ -40,7 +38,7 @@ class Running:
     """Processes of one job."""
 
     store: Any
-    processes: list[Program]
+    processes: list[subprocess.Popen[str]]
 
     def ended(self) -> tuple[list[int], list[str]]:
         """Exit codes, and the lines on standard error of all."""
@@ -52,19 +50,16 @@ class Running:
 
 @pytest.fixture(scope="session")
 def start(meeting: Callable[[int], tuple[Any, dict[str, str]]]) -> Start:
-    """Starts processes of one job, each with its command; one command stands for all.
+    """Starts processes of one job, each with its command; one command stands for all."""
 
-    They draw no figures, unless asked to.
-    """
-
-    def begin(count: int, *commands: Sequence[str], drawn: bool = False) -> Running:
+    def begin(count: int, *commands: Sequence[str]) -> Running:
         store, place = meeting(count)
         found = []
         for number in range(count):
-            command = [str(ROOT / "run.py")] if drawn else ["-c", UNDRAWN]
-            words = [*command, *commands[number % len(commands)]]
-            own = {**os.environ, **place, "RANK": str(number)}
-            found.append(Program(words, environment=own))
+            words = [sys.executable, str(ROOT / "run.py"), *commands[number % len(commands)]]
+            own = {**os.environ, **place, "RANK": str(number), "PYTHONPATH": str(ROOT)}
+            pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            found.append(subprocess.Popen(words, env=own, text=True, **pipes))
         return Running(store, found)
 
     return begin
@@ -102,7 +97,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Alone:
     @functools.cache
     def found(job: Sequence[str]) -> dict[str, Any]:
         folder = tmp_path_factory.mktemp("alone") / "run"
-        codes, lines = start(1, [*job, "--output-dir", str(folder)], drawn=True).ended()
+        codes, lines = start(1, [*job, "--output-dir", str(folder)]).ended()
         assert codes == [0], lines
         files = sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
         return {**result(folder), "files": files}

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +26,6 @@ from sif.bench.panel.results import SERVED, result_of
 from sif.bench.processes import Work
 from sif.cli import main as cli
 from sif.errors import ConfigError
-from tests.programs import Program
 
 RunAll = Callable[..., None]
 CHEAP = {
@@ -373,8 +375,8 @@ def test_an_interruption_leaves_no_orphan_and_the_same_command_ends_as_if_nothin
     name = "rows-1"
     shutil.rmtree(folder / "trials" / name)
     (folder / f"trials/{name}.json").unlink()
-    words = ["-m", "sif", *command(data / "list.yaml", folder, "--seeds", "2")]
-    begun = Program(words)
+    words = [sys.executable, "-m", "sif", *command(data / "list.yaml", folder, "--seeds", "2")]
+    begun = subprocess.Popen(words, env=os.environ, stderr=subprocess.PIPE, text=True)
     checkpoint, end = folder / "trials" / name / "checkpoint", time.monotonic() + 600
     while not any(checkpoint.glob("search*")) and time.monotonic() < end:
         time.sleep(0.02)
@@ -387,9 +389,8 @@ def test_an_interruption_leaves_no_orphan_and_the_same_command_ends_as_if_nothin
     trial = PanelTrial(panel.plan.entries[0], 1)
     assert PanelFolder(folder).state(trial).status == "pending"
 
-    again = Program(words)
-    _, told = again.communicate(timeout=600)
-    assert again.returncode == 0, told
+    done = subprocess.run(words, env=os.environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     ours, theirs = (pd.read_csv(place / "trials.csv") for place in (folder, finished))
     drop = ["seconds", "peak_memory_mb"]
     pd.testing.assert_frame_equal(ours.drop(columns=drop), theirs.drop(columns=drop))
@@ -399,11 +400,11 @@ def test_an_interruption_leaves_no_orphan_and_the_same_command_ends_as_if_nothin
 
 @pytest.mark.slow
 def test_mlflow_has_a_run_of_the_panel_with_those_of_its_jobs_in_it(
-    finished: Path, store: str, tmp_path: Path
+    finished: Path, tmp_path: Path
 ) -> None:
-    """Slow: the first store of a process takes MLflow seconds."""
+    """Slow: making a store takes MLflow several seconds."""
     mlflow = pytest.importorskip("mlflow")
-    folder, uri = tmp_path / "cup", store
+    folder, uri = tmp_path / "cup", f"sqlite:///{tmp_path}/store.db"
     shutil.copytree(finished, folder)
     asked = {"tracking.enabled": True, "tracking.uri": uri}
     found = Panel.of(folder=folder, settings=asked).run(quiet=True)
