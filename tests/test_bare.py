@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -76,72 +75,37 @@ REFUSED = {
 """Commands that need a library, and their one line."""
 
 SCRIPT = """
-import contextlib, io, json, os, sys
-
-def answers(blocked, folder, commands):
-    sys.modules |= dict.fromkeys(blocked)
-    os.chdir(folder)
-    from sif.cli.main import main
-    for words in commands:
-        texts = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(texts[0]), contextlib.redirect_stderr(texts[1]):
-            code = main(words)
-        yield code, *(text.getvalue().splitlines() for text in texts)
-
-# Of required libraries those that are the same whatever else there is; pandas looks for pyarrow.
-optional = json.loads(sys.argv[1])
-sys.modules |= dict.fromkeys(optional)
-import jinja2, numpy, pydantic, safetensors.torch, scipy.sparse, scipy.stats, torch._dynamo, yaml
-for name in optional:
-    del sys.modules[name]
-assert not [name for name in sys.modules if name.split(".")[0] in ("pandas", "sif", *optional)]
-for line in sys.stdin:
-    if child := os.fork():
-        os.waitpid(child, 0)
-        print("END", flush=True)
-        continue
-    print(json.dumps(list(answers(*json.loads(line)))), flush=True)
-    os._exit(0)
+import contextlib, io, json, sys
+commands, blocked = map(json.loads, sys.argv[1:])
+sys.modules |= dict.fromkeys(blocked)
+from sif.cli.main import main
+answers = []
+for words in commands:
+    texts = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(texts[0]), contextlib.redirect_stderr(texts[1]):
+        code = main(words)
+    answers.append((code, *(text.getvalue().splitlines() for text in texts)))
+print(json.dumps(answers))
 """
-"""Carries out commands in forks: importing torch takes longer than many a command."""
-
-Without = Callable[..., Answers]
 
 
-@pytest.fixture(scope="module")
-def without(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Without]:
-    """Exit code, output and errors of commands in one process that cannot import some modules."""
-    errors = tmp_path_factory.mktemp("server") / "errors.txt"
+def without(modules: Sequence[str], folder: Path, *commands: Sequence[str]) -> Answers:
+    """Exit code, output and errors of commands in one process that cannot import the modules."""
     kept = {name: value for name, value in os.environ.items() if name != "SIF_DATA_DIR"}
     paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    with (
-        errors.open("w") as told,
-        subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, json.dumps(ALL)], env=kept | {"PYTHONPATH": paths},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=told, text=True,
-        ) as server,
-    ):  # fmt: skip
-        assert server.stdin is not None and server.stdout is not None
-        asked, answered = server.stdin, server.stdout
-
-        def answers(modules: Sequence[str], folder: Path, *commands: Sequence[str]) -> Answers:
-            words = [[str(word) for word in command] for command in commands]
-            asked.write(json.dumps([modules, str(folder), words]) + "\n")
-            asked.flush()
-            line = answered.readline()
-            assert line not in ("", "END\n"), errors.read_text()
-            assert answered.readline() == "END\n", errors.read_text()
-            found: Answers = json.loads(line)
-            return found
-
-        yield answers
-        asked.close()
+    words = json.dumps([[str(word) for word in command] for command in commands])
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, words, json.dumps(modules)], cwd=folder,
+        env=kept | {"PYTHONPATH": paths}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    answers: Answers = json.loads(done.stdout.splitlines()[-1])
+    return answers
 
 
-@pytest.fixture(scope="module")
-def made(checkerboard: Board, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def folder(checkerboard: Board, tmp_path: Path, tiny: list[str]) -> Path:
     """A folder with model/, a run of which only the figures' data are there, and images/."""
-    tmp_path = tmp_path_factory.mktemp("made")
     settings = {
         "train.epochs": 5, "train.l2": [0.003], "train.dimension": 4, "search.epochs": 2,
         "search.dimension": 4,
@@ -156,13 +120,6 @@ def made(checkerboard: Board, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (tmp_path / "run" / "plots").mkdir(parents=True)
     (tmp_path / "run" / "plots" / "figures.json").write_text("{}")
     (tmp_path / "run" / "config.yaml").write_text("task: cf\n")
-    return tmp_path
-
-
-@pytest.fixture
-def folder(made: Path, tmp_path: Path) -> Path:
-    """A copy of `made`."""
-    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
@@ -181,16 +138,16 @@ def check_served(answers: Answers, folder: Path) -> None:
     assert written["item"].tolist() == [line.split("\t")[2] for line in shown[1]]
 
 
-def test_answers_need_no_optional_library(folder: Path, without: Without) -> None:
+def test_answers_need_no_optional_library(folder: Path) -> None:
     check_served(without(ALL, folder, *SERVED), folder)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("library", MODULES)
 def test_without_a_library_all_else_works_and_one_line_names_it(
-    library: str, folder: Path, tiny: list[str], without: Without
+    library: str, folder: Path, tiny: list[str]
 ) -> None:
-    """Slow: the package is imported, and a job; matplotlib is always missing, to draw nothing."""
+    """Two processes' worth of imports and a job; matplotlib is always missing, to draw nothing."""
     words, message = REFUSED.get(library, ("version", ""))
     job = ["--task", "cf", "--no-tracking", "--quiet", "--output-dir", "done", *tiny]
     *served, done, asked = without(
@@ -207,7 +164,7 @@ def test_without_a_library_all_else_works_and_one_line_names_it(
 
 @pytest.mark.slow
 def test_a_bare_installation_does_all_but_figures_and_implicit_baselines(
-    tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch, without: Without
+    tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A whole job, and its figures."""
     job = ["--task", "cf", "--no-tracking", "--output-dir", "run", *tiny, "baselines=all"]
