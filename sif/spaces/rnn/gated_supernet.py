@@ -116,6 +116,7 @@ class GatedSpace(CellSpace):
     def extract(self, gates: Gates) -> LanguageModel:
         """The language model of the selection with copies of the supernet's weights."""
         recurrence = GatedRecurrence(self.shape, self.cell(gates))
+        recurrence.to(self.reference_tensor())  # copies keep the precision of these weights
         state = self.cell_weights.state_dict()
         own = recurrence.weights.state_dict()
         recurrence.weights.load_state_dict({name: state[name] for name in own})

@@ -132,6 +132,7 @@ class RNNSpace(RecurrentSpace):
         before it evaluates.
         """
         recurrence = CellRecurrence(self.shape, self.cell(gates), self.norms is not None)
+        recurrence.to(self.reference_tensor())  # copies keep the precision of these weights
         recurrence.weights.load_state_dict(self.cell_weights.state_dict())
         return with_words_of(self.model, recurrence)
 
