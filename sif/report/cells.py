@@ -41,11 +41,12 @@ def _parts(one: Mapping[str, Any], kinds: Sequence[str]) -> list[dict[str, Any]]
         return [{"name": "gated", "svg": drawn, "equations": list(map(str, one["equations"]))}]
     if "output" in one:
         drawn = diagrams.cell(_nodes(one), one["output"], TEXT_INPUTS, "mean", kinds)
-        return [{"name": "recurrent", "svg": drawn}]
+        return [{"name": "recurrent", "svg": drawn, "equations": []}]
     return [
         {
             "name": str(kind),
             "svg": diagrams.cell(_nodes(part), part["concat"], IMAGE_INPUTS, "concat", kinds),
+            "equations": [],
         }
         for kind, part in one.items()
     ]

@@ -185,7 +185,7 @@ def test_an_expression_depends_on_no_import() -> None:
 
 
 def test_spaces_of_cells_have_their_notation() -> None:
-    assert set(WRITERS) == {"closed", *IMAGES, SPACE}
+    assert set(WRITERS) == {"closed", "gated", *IMAGES, SPACE}
 
 
 def test_a_genotype_that_its_space_does_not_have_is_written_by_blocks() -> None:
