@@ -34,9 +34,10 @@ from sif.methods.configuration import configured
 from sif.problems.histories import ENTRANTS, READERS, HistoryProblem
 from sif.problems.images import ImageProblem, Source
 from sif.problems.pilots import StepTimer
-from sif.problems.text import LSTM, TextProblem
+from sif.problems.text import TextProblem
 from sif.spaces.cnn.networks import HALVINGS
 from sif.spaces.interaction.registry import LOSSES
+from sif.spaces.rnn.designs import LSTM
 from sif.tasks.registry import task_named
 from sif.testing import Accelerator, Usage, toy_problem
 from sif.tracking import NullTracker

@@ -256,7 +256,7 @@ def test_too_large_weights_are_refused_before_they_are_made(
 ) -> None:
     monkeypatch.setattr("sif.adapters.history_scores.MOST_BYTES", 4 * 8 * 8)
     monkeypatch.setattr(FilterWeights, "table", None)
-    with pytest.raises(ConfigError, match="expected a catalog of at most 8 items .* found 9"):
+    with pytest.raises(ConfigError, match=r"expected a catalog of at most 8 items .* found 9"):
         export(served(NETWORKS["clicks"]), "torch", tmp_path / "f.pt2")
     assert not list(tmp_path.iterdir())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import copy
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from sif.serving.journal import Journal
 from sif.serving.metrics import Metrics
 from sif.serving.questions import Event, NewItem, RecommendQuestion
 from sif.utils.compact_rows import Precision
-from tests.serving.conftest import QUICK, running
+from tests.serving.conftest import QUICK, run_apart, running
 
 pytestmark = pytest.mark.slow
 KINDS = 3
@@ -100,8 +99,8 @@ def test_rules_and_filters_know_new_items_also_after_a_swap(featured: Path, tmp_
     with changing(folder, journal, None) as changes:
         rows = zip(table["item"], table["kind"], strict=True)
         items = [NewItem(item=name, features={"kind": kind}) for name, kind in rows]
-        asyncio.run(changes.take_in(items))
-        asyncio.run(changes.take_in([Event(user="u1", item="n1")]))
+        run_apart(changes.take_in(items))
+        run_apart(changes.take_in([Event(user="u1", item="n1")]))
         before = found(changes)
         assert "n1" not in before[0] and before[1][0] == before[2][0] == "n2"
         kinds = {"n2": 2} | {f"i{n}": n % KINDS for n in range(30)}
@@ -111,7 +110,7 @@ def test_rules_and_filters_know_new_items_also_after_a_swap(featured: Path, tmp_
         again = expected.recommend("u1", n=9, where={"kind": "k1"})
         assert before[0] == again["item"].tolist()
         model.save(folder, version="two")
-        assert asyncio.run(changes.reload())["version"] == "two+1"
+        assert run_apart(changes.reload())["version"] == "two+1"
         assert found(changes) == before
     with changing(folder, journal, "int8") as changes:  # a start of a server that rounds
         assert [one[0] for one in found(changes)[1:]] == ["n2", "n2"]
@@ -119,7 +118,7 @@ def test_rules_and_filters_know_new_items_also_after_a_swap(featured: Path, tmp_
         bare._serve(replace(model.fitted_model(), item_features=None))
         bare.save(folder, version="three")
         with pytest.raises(Refused, match="a journal that the model can take in, found: add_i"):
-            asyncio.run(changes.reload())
+            run_apart(changes.reload())
         assert changes.answering.version == "two+1"
 
 

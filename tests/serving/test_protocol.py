@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import uvicorn
 
 from sif.serving.protocol import http_protocol
+from tests.serving.conftest import run_apart
 
 
 async def _app(scope: object, receive: object, send: object) -> None:
@@ -39,8 +39,7 @@ def test_h11_refuses_what_is_no_http_in_one_line(monkeypatch: pytest.MonkeyPatch
             writer.close()
         return reply
 
-    with ThreadPoolExecutor(1) as apart:  # a browser of other tests has a loop in this thread
-        reply = apart.submit(lambda: asyncio.run(told())).result()
+    reply = run_apart(told())
     head, _, body = reply.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ") and b"application/json" in head
     assert list(json.loads(body)) == ["error"]
